@@ -1,0 +1,79 @@
+# Every target provides what it needs: `make demo` or `make test` on a fresh machine needs Python 3.11+ and make only.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show these lines
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The stamp names the lock file's content, so a new lock renews the environment.
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "notifier needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "this Python cannot make virtual environments; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: install
+install: $(VENV)/.ready ## Make the environment .venv from requirements.lock
+
+.PHONY: lock
+lock: $(VENV)/.ready ## Renew requirements.lock from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --universal --generate-hashes --no-emit-index-url --no-emit-find-links --quiet -o requirements.lock
+
+.PHONY: demo
+demo: $(VENV)/.ready ## Run everything on this machine: broker, database, mail inbox, worker, sample events
+	$(BIN)/notifier demo $(ARGS)
+
+.PHONY: run
+run: $(VENV)/.ready ## Run the worker with ./config.toml
+	$(BIN)/notifier run $(ARGS)
+
+.PHONY: preview
+preview: $(VENV)/.ready ## Render every mail in every state into preview/index.html
+	$(BIN)/python -m tests.golden.preview preview
+
+.PHONY: fmt
+fmt: $(VENV)/.ready ## Format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: lint
+lint: $(VENV)/.ready ## Formatting, ruff, import directions
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+.PHONY: type
+type: $(VENV)/.ready ## mypy --strict on package and tests
+	$(BIN)/mypy
+
+.PHONY: docs
+docs: $(VENV)/.ready ## Write the generated documents again (event schema, AsyncAPI)
+	$(BIN)/python -m notifier.schemas docs
+
+.PHONY: test-unit
+test-unit: $(VENV)/.ready ## Unit tests and contract tests on fakes: no network, seconds
+	$(BIN)/python -m pytest tests/unit tests/contract -m "not services" -q $(ARGS)
+
+.PHONY: test
+test: $(VENV)/.ready ## The whole suite, on real services that it starts itself
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -q $(ARGS)
+
+.PHONY: cov
+cov: $(VENV)/.ready ## Branch coverage of the unit suite; the domain must be complete
+	$(BIN)/python -m pytest tests/unit tests/contract -m "not services" -q --cov --cov-report=term
+	$(BIN)/coverage report --include='notifier/domain/*' --fail-under=100
+
+.PHONY: check
+check: lint type test ## Everything CI runs
+
+.PHONY: clean
+clean: ## Remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,105 @@
+"""The one error tree. Foreign exceptions become one of these where their library is imported.
+
+    NotifierError
+    ├── ConfigurationError      the operator must change something; exit code 78
+    │   ├── TopologyMismatch    a broker object exists with other arguments (D10)
+    │   └── BrokerRefused       login or permission refused by the broker
+    ├── InvalidEvent            a broker message that can never be accepted; carries the closed reason
+    ├── InvalidAddress          not exactly one plain mailbox (D26)
+    ├── SmtpFault               one SMTP conversation went wrong; carries phase, cause and reply (D19)
+    ├── RenderError             a template broke on this event
+    ├── HeaderInjection         the serialised mail has a header we did not write (D27)
+    ├── SecretUnreadable        a stored password cannot be decrypted with the keys we hold
+    ├── DatabaseUnavailable     the database cannot do it now; the same call may work later (D8)
+    ├── DataRejected            the database refuses these values for good (SQLSTATE class 22 or 23)
+    ├── BrokerUnavailable       the broker cannot do it now
+    ├── Unroutable              a published event reached no queue (D12)
+    └── NotFound                the thing a command names does not exist
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from notifier.domain.outcomes import Reply
+    from notifier.domain.vocabulary import FaultCause, Phase, RejectionReason
+
+
+class NotifierError(Exception):
+    """Anything this program knows how to name."""
+
+
+class ConfigurationError(NotifierError):
+    """One or more settings must be changed by a person. `problems` holds one sentence each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class TopologyMismatch(ConfigurationError):
+    """A queue or exchange exists with other arguments than ours."""
+
+
+class BrokerRefused(ConfigurationError):
+    """The broker refused the login or a permission."""
+
+
+class InvalidEvent(NotifierError):
+    """This broker message can never be accepted: it goes to the dead-letter queue with `reason`."""
+
+    def __init__(self, reason: RejectionReason, detail: str, *, event_id: str | None = None) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+        self.event_id = event_id
+
+
+class InvalidAddress(NotifierError):
+    """The text is not exactly one plain mailbox."""
+
+
+class SmtpFault(NotifierError):
+    """One SMTP conversation failed in `phase` because of `cause`; `reply` is the server's answer, if any."""
+
+    def __init__(self, *, phase: Phase, cause: FaultCause, detail: str, reply: Reply | None = None) -> None:
+        super().__init__(detail)
+        self.phase = phase
+        self.cause = cause
+        self.detail = detail
+        self.reply = reply
+
+
+class RenderError(NotifierError):
+    """A template could not be rendered for this event."""
+
+
+class HeaderInjection(NotifierError):
+    """The serialised mail does not have exactly the headers that were asked for."""
+
+
+class SecretUnreadable(NotifierError):
+    """A stored secret cannot be decrypted, or belongs to another customer or host."""
+
+
+class DatabaseUnavailable(NotifierError):
+    """The database cannot do this now."""
+
+
+class DataRejected(NotifierError):
+    """The database refuses these values for good."""
+
+
+class BrokerUnavailable(NotifierError):
+    """The broker cannot do this now."""
+
+
+class Unroutable(NotifierError):
+    """The event was published but no queue is bound for it."""
+
+
+class NotFound(NotifierError):
+    """What the command names does not exist."""
