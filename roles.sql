@@ -1,1 +1,52 @@
--- placeholder
+-- Least-privilege roles, applied by `notifier init-db --roles` or by hand, as a role that may create roles. Idempotent.
+-- Roles belong to the whole cluster; they are made without login. Give each the login your site uses, for example
+--   ALTER ROLE notifier_worker LOGIN PASSWORD '…';
+-- The role that ran `notifier init-db` owns the tables; run it as notifier_owner to keep DDL and retention apart.
+
+DO $$
+DECLARE
+    wanted text;
+BEGIN
+    FOREACH wanted IN ARRAY ARRAY['notifier_owner', 'notifier_admin', 'notifier_worker', 'notifier_sync', 'notifier_reader']
+    LOOP
+        IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = wanted) THEN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
+        END IF;
+    END LOOP;
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO notifier_owner, notifier_admin, notifier_worker, notifier_sync, notifier_reader', current_schema());
+    EXECUTE format('GRANT CREATE ON SCHEMA %I TO notifier_owner', current_schema());
+END $$;
+
+-- The worker: no DDL, no DELETE, and no write where people decide.
+GRANT SELECT ON schema_migrations, customers, users, customer_users, customer_role_counts, smtp_configs,
+    notification_preferences TO notifier_worker;
+GRANT SELECT, INSERT, UPDATE ON job_events, notification_events, rejected_events, delivery_lanes, smtp_breakers
+    TO notifier_worker;
+
+-- The commands and the API: settings, resends and cancellations.
+GRANT SELECT ON schema_migrations, customers, users, customer_users, customer_role_counts, job_events, rejected_events
+    TO notifier_admin;
+GRANT SELECT, INSERT, UPDATE, DELETE ON smtp_configs, notification_preferences, api_tokens TO notifier_admin;
+GRANT SELECT, INSERT, UPDATE ON notification_events, delivery_lanes, smtp_breakers TO notifier_admin;
+
+-- The platform keeps its customers, users and access rights here.
+GRANT SELECT, INSERT, UPDATE, DELETE ON customers, users TO notifier_sync;
+GRANT SELECT, DELETE, INSERT (customer_id, user_id), UPDATE (customer_id, user_id) ON customer_users TO notifier_sync;
+
+-- People with questions: everything but passwords, tokens and what jobs printed. A long query keeps dead rows alive and
+-- slows the worker, hence the limits; long reports belong on a standby.
+GRANT SELECT ON schema_migrations, customers, users, notification_preferences, notification_events, delivery_lanes,
+    smtp_breakers, customer_role_counts, v_notification_daily, v_notification_failures, v_customer_delivery_health
+    TO notifier_reader;
+GRANT SELECT ON customer_users TO notifier_reader;
+GRANT SELECT (id, customer_id, host, port, use_tls, use_ssl, username, from_email, reply_to_email, enabled, ca_certificate,
+    allow_plaintext_auth, created_at, updated_at) ON smtp_configs TO notifier_reader;
+GRANT SELECT (id, customer_id, source, event_id, event_type, payload_sha256, occurred_at, received_at, outcome, decisions)
+    ON job_events TO notifier_reader;
+GRANT SELECT (id, received_at, reason, detail, event_id, body_sha256) ON rejected_events TO notifier_reader;
+ALTER ROLE notifier_reader SET statement_timeout = '60s';
+ALTER ROLE notifier_reader SET idle_in_transaction_session_timeout = '15s';
+ALTER ROLE notifier_reader SET default_transaction_read_only = on;
+
+REVOKE ALL ON FUNCTION claim_batch(uuid, text, interval, integer, integer, boolean, boolean, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION claim_batch(uuid, text, interval, integer, integer, boolean, boolean, jsonb) TO notifier_worker;
