@@ -1,0 +1,1 @@
+"""RabbitMQ: topology, consuming, publishing and the dead-letter queue, on pika's blocking connection."""
