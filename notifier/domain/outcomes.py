@@ -31,6 +31,9 @@ __all__ = [
     "settle",
 ]
 
+_NAMED_AT_EXPIRY = frozenset({Kind.CONFIG, Kind.AMBIGUOUS})
+# The breaker holds a misconfigured server; its mails stay due, so that a corrected setting sends them at once.
+_DUE_AT_ONCE = frozenset({Kind.RELEASED, Kind.CONFIG})
 SENDER_REFUSED_TRIES = 2  # a 5yz at MAIL is about the sender, not this mail; one repeat, then it stands (D22)
 
 
@@ -54,7 +57,8 @@ class Settlement:
     """What to write to the row.
 
     `delay` is the seconds until a pending row is due again, None for a final one. `attempt_kept` false gives
-    back the attempt the stamp counted; `ambiguous` true adds one to `ambiguous_count`.
+    back the attempt the stamp counted; `ambiguous` true adds one to `ambiguous_count`. `expiry_reason` is the
+    reason a pending row gets should it expire before the next attempt; None: `expired`.
     """
 
     status: Status
@@ -62,6 +66,7 @@ class Settlement:
     delay: float | None
     attempt_kept: bool
     ambiguous: bool
+    expiry_reason: FailureReason | None
     message: str | None
     reply: Reply | None
 
@@ -99,6 +104,7 @@ def settle(
         delay=None if final else _delay(verdict, counted, policy, chance),
         attempt_kept=kept,
         ambiguous=verdict.kind == Kind.AMBIGUOUS,
+        expiry_reason=verdict.failure_reason if not final and verdict.kind in _NAMED_AT_EXPIRY else None,
         message=None if verdict.kind == Kind.SENT else verdict.message,
         reply=verdict.reply,
     )
@@ -124,7 +130,7 @@ def _final_reason(
 
 
 def _delay(verdict: Verdict, counted: int, policy: RetryPolicy, chance: Callable[[], float]) -> float:
-    if verdict.kind == Kind.RELEASED:
+    if verdict.kind in _DUE_AT_ONCE:
         return 0.0
     return max(
         backoff(max(counted, 1), policy, chance),

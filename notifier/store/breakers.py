@@ -1,0 +1,141 @@
+"""The breaker of each SMTP server, shared by all workers (D31)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+FAULTS_TO_OPEN = 3
+REFUSALS_TO_OPEN = 10
+_WAITING_ROWS_TOLD = 1000  # rows that get the server's fault as their error text when a breaker opens
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenBreaker:
+    """A server that is not tried for now. seconds: how long still."""
+
+    server_id: int
+    seconds: float
+    last_error: str | None
+
+
+_SUCCESS = """
+UPDATE smtp_breakers SET failures = 0, refusals = 0, trips = 0, proven = true, last_error = NULL,
+    last_reason = NULL
+WHERE server_id = %(server)s AND (failures > 0 OR refusals > 0 OR trips > 0 OR NOT proven)
+"""
+
+# One fault is one count, however many mails waited behind it. While open, nothing is counted: batches that were under
+# way when it opened would only push it further out. A half-open breaker (trips > 0) opens again at the first fault.
+_FAULT = """
+UPDATE smtp_breakers b
+SET failures = CASE WHEN w.opens THEN 0 ELSE b.failures + %(soft)s END,
+    refusals = CASE WHEN w.opens THEN 0 ELSE b.refusals + %(refusal)s END,
+    trips = b.trips + w.opens::int,
+    open_until = CASE WHEN w.opens
+        THEN now() + least(%(initial)s * power(2, least(b.trips, 20)), %(maximum)s) * %(stretch)s * interval '1 second'
+        ELSE b.open_until END,
+    proven = b.proven AND NOT (w.opens OR %(soft)s > 0),
+    last_error = %(message)s,
+    last_reason = %(reason)s,
+    last_fault_at = now()
+FROM (SELECT server_id, open_until <= now() AND (%(at_once)s OR (trips > 0 AND %(soft)s > 0)
+                OR failures + %(soft)s >= %(faults)s OR refusals + %(refusal)s >= %(refusals)s) AS opens
+      FROM smtp_breakers WHERE server_id = %(server)s FOR UPDATE) w
+WHERE b.server_id = w.server_id
+RETURNING w.opens
+"""
+
+_HOLD_LANES = """
+UPDATE delivery_lanes l SET next_due_at = greatest(l.next_due_at, w.open_until)
+FROM (SELECT d.customer_id, b.open_until FROM delivery_lanes d JOIN smtp_breakers b USING (server_id)
+      WHERE d.server_id = %(server)s AND d.next_due_at < b.open_until
+      ORDER BY d.customer_id FOR UPDATE OF d SKIP LOCKED) w
+WHERE l.customer_id = w.customer_id
+"""
+
+_TELL_WAITING = """
+UPDATE notification_events n SET error_message = %(message)s
+WHERE n.id IN (
+    SELECT d.id FROM delivery_lanes l JOIN notification_events d ON d.customer_id = l.customer_id
+    WHERE l.server_id = %(server)s AND d.status = 'pending' AND d.lock_token IS NULL
+      AND d.error_message IS DISTINCT FROM %(message)s
+    LIMIT %(limit)s FOR UPDATE OF d SKIP LOCKED)
+"""
+
+_ADOPT_DEFAULT = """
+UPDATE smtp_breakers SET settings_hash = %(hash)s, open_until = '-infinity', failures = 0, refusals = 0, trips = 0,
+    proven = false, last_error = NULL, last_reason = NULL
+WHERE server_id = 0 AND settings_hash IS DISTINCT FROM %(hash)s
+"""
+
+_WAKE_DEFAULT = "UPDATE delivery_lanes SET next_due_at = now() WHERE server_id = 0 AND next_due_at < 'infinity'"
+
+_OPEN = """
+SELECT server_id, extract(epoch FROM open_until - now())::float8 AS seconds, last_error
+FROM smtp_breakers WHERE open_until > now() ORDER BY open_until DESC LIMIT 100
+"""
+
+
+def success(connection: Connection, server_id: int) -> None:
+    """Close the breaker and prove the server. Call it only when the claim said that there is something to clear."""
+    connection.exec_driver_sql(_SUCCESS, {"server": server_id})
+
+
+def fault(
+    connection: Connection,
+    server_id: int,
+    *,
+    message: str,
+    reason: str | None,
+    soft: bool,
+    refusal: bool,
+    at_once: bool,
+    initial: float,
+    maximum: float,
+    stretch: float,
+) -> bool:
+    """Count one fault of the server; True when this one opened its breaker.
+
+    reason is auth or tls for a fault of the configuration. soft counts towards three, refusal towards ten in a row, at_once opens. It stays open for initial seconds, doubled
+    with each opening up to maximum, times stretch (jitter). When it opens, the lanes of its customers are put off and
+    the mails that wait show the fault.
+    """
+    parameters = {
+        "server": server_id,
+        "message": message[:1000],
+        "reason": reason,
+        "soft": int(soft),
+        "refusal": int(refusal),
+        "at_once": at_once,
+        "initial": initial,
+        "maximum": maximum,
+        "stretch": stretch,
+        "faults": FAULTS_TO_OPEN,
+        "refusals": REFUSALS_TO_OPEN,
+    }
+    opened = bool(connection.exec_driver_sql(_FAULT, parameters).scalar())
+    if opened:
+        connection.exec_driver_sql(_HOLD_LANES, {"server": server_id})
+        connection.exec_driver_sql(
+            _TELL_WAITING, {"server": server_id, "message": message[:1000], "limit": _WAITING_ROWS_TOLD}
+        )
+    return opened
+
+
+def adopt_default(connection: Connection, settings_hash: bytes) -> bool:
+    """At start: a changed [smtp] section closes the breaker of server 0. True when it had changed."""
+    changed = connection.exec_driver_sql(_ADOPT_DEFAULT, {"hash": settings_hash}).rowcount > 0
+    if changed:
+        connection.exec_driver_sql(_WAKE_DEFAULT)
+    return changed
+
+
+def open_breakers(connection: Connection) -> list[OpenBreaker]:
+    """Return the servers that are not tried for now, at most 100, the longest first."""
+    rows = connection.exec_driver_sql(_OPEN)
+    return [OpenBreaker(server_id=r.server_id, seconds=r.seconds, last_error=r.last_error) for r in rows]
+

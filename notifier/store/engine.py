@@ -1,0 +1,105 @@
+"""Connections to PostgreSQL, and the translation of its errors into ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+
+import sqlalchemy as sa
+
+from notifier.domain.errors import DatabaseUnavailable, DataRejected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy.engine import Connection, Engine, ExceptionContext
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# D32. The limits make a stuck database an error we can act on, instead of a thread that waits for ever.
+_SESSION = (
+    "SET statement_timeout = '10s'; SET lock_timeout = '3s'; SET idle_in_transaction_session_timeout = '15s'; "
+    "SET timezone = 'UTC'"
+)
+_CONNECT = {
+    "connect_timeout": 5,
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+}
+_DATA_FAULTS = ("22", "23")  # data exception, integrity constraint violation
+
+
+def make_engine(url: str, *, application: str, limits: bool = True, pool_size: int = 5) -> Engine:
+    """Return an engine for `url` (postgresql+psycopg2://…); nothing is connected yet.
+
+    application shows up in pg_stat_activity. limits=False leaves the server's own time limits in force, for
+    maintenance and migrations, which may take long. Every database error leaves as DatabaseUnavailable (now it
+    cannot, later it may) or DataRejected (SQLSTATE class 22 or 23), never with the statement's parameters.
+    """
+    engine = sa.create_engine(
+        url,
+        connect_args={**_CONNECT, "application_name": application},
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_recycle=1800,
+        hide_parameters=True,
+    )
+    if limits:
+        sa.event.listen(engine, "connect", _set_limits)
+    sa.event.listen(engine, "handle_error", _translate)
+    return engine
+
+
+def _set_limits(connection: sa.engine.interfaces.DBAPIConnection, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute(_SESSION)
+    cursor.close()
+    connection.commit()
+
+
+def _translate(context: ExceptionContext) -> None:
+    original = context.original_exception
+    state = getattr(original, "pgcode", None)
+    diagnostics = getattr(original, "diag", None)
+    text = getattr(diagnostics, "message_primary", None) or " ".join(str(original).split())
+    if isinstance(state, str) and state[:2] in _DATA_FAULTS:
+        fault: Exception = DataRejected(f"the database refuses the data ({state}): {text}")
+    else:
+        fault = DatabaseUnavailable(f"database: {text}" + (f" ({state})" if state else ""))
+    fault.__cause__ = original
+    context.chained_exception = fault
+
+
+class OwnConnection:
+    """One thread's own connection in autocommit: opened when first needed, replaced after a fault (D32).
+
+    Each call to `run` is one function of this package; a statement is its own transaction there.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._connection: Connection | None = None
+
+    def run(
+        self, function: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call `function(connection, …)`. After DatabaseUnavailable the next call opens a new connection."""
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        try:
+            return function(self._connection, *args, **kwargs)
+        except DatabaseUnavailable:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give the connection up; never raises."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.invalidate()
+                connection.close()
+            except Exception:  # noqa: BLE001, S110 - a broken connection may fail in any way while closing
+                pass

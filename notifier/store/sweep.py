@@ -1,0 +1,125 @@
+"""The safety net: leases that ran out, mails past their time, lanes that fell asleep (reliability section 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+MAX_LOST_CLAIMS = 3
+_ROWS = 500
+
+# Never stamped: surely not sent. Stamped: nobody knows, so it counts as ambiguous (D16).
+_TAKE_BACK = """
+WITH lost AS (
+    SELECT id, handoff_at IS NOT NULL AS stamped FROM notification_events
+    WHERE lock_token IS NOT NULL AND lease_until < now()
+    ORDER BY id LIMIT %(rows)s FOR UPDATE SKIP LOCKED
+), judged AS (
+    SELECT n.id, l.stamped,
+        CASE WHEN NOT l.stamped AND n.lost_claims + 1 >= %(max_lost)s THEN 'render_error'
+             WHEN l.stamped AND (%(fail)s OR n.ambiguous_count + 1 > %(max_ambiguous)s
+                                 OR n.attempts >= %(max_attempts)s) THEN 'ambiguous' END AS reason
+    FROM lost l JOIN notification_events n ON n.id = l.id
+), done AS (
+    UPDATE notification_events n
+    SET status = CASE WHEN j.reason IS NULL THEN 'pending' ELSE 'failed' END,
+        failure_reason = j.reason,
+        finished_at = CASE WHEN j.reason IS NOT NULL THEN now() END,
+        ambiguous_count = n.ambiguous_count + j.stamped::int,
+        lost_claims = n.lost_claims + (NOT j.stamped)::int,
+        expiry_reason = CASE WHEN j.stamped THEN 'ambiguous' ELSE n.expiry_reason END,
+        next_attempt_at = CASE WHEN j.stamped THEN now() + %(delay)s * interval '1 second' ELSE now() END,
+        error_message = CASE WHEN j.stamped
+            THEN 'a worker vanished while the mail was on its way; nobody knows whether the server took it'
+            ELSE 'a worker vanished while preparing the mail' END,
+        lock_token = NULL, locked_by = NULL, lease_until = NULL, handoff_at = NULL
+    FROM judged j WHERE n.id = j.id AND n.status = 'pending'
+    RETURNING n.id, n.customer_id, n.status, n.next_attempt_at, j.stamped
+), lanes AS (
+    SELECT l.customer_id, greatest(d.due, b.open_until) AS due
+    FROM (SELECT customer_id, min(next_attempt_at) AS due FROM done WHERE status = 'pending' GROUP BY 1) d
+    JOIN delivery_lanes l USING (customer_id) JOIN smtp_breakers b USING (server_id)
+    ORDER BY l.customer_id FOR UPDATE OF l
+), lowered AS (
+    UPDATE delivery_lanes l SET next_due_at = least(l.next_due_at, w.due) FROM lanes w
+    WHERE l.customer_id = w.customer_id
+)
+SELECT count(*) FILTER (WHERE NOT stamped), count(*) FILTER (WHERE stamped), count(*) FILTER (WHERE status = 'failed')
+FROM done
+"""
+
+# The reason is the last fault that kept it waiting: its own, else its server's.
+_EXPIRE = """
+WITH late AS (
+    SELECT n.id, b.last_reason, b.last_error
+    FROM notification_events n
+    LEFT JOIN delivery_lanes l ON l.customer_id = n.customer_id
+    LEFT JOIN smtp_breakers b ON b.server_id = l.server_id
+    WHERE n.status = 'pending' AND n.expires_at < now() AND (n.lease_until IS NULL OR n.lease_until < now())
+    ORDER BY n.expires_at LIMIT %(rows)s FOR UPDATE OF n SKIP LOCKED
+)
+UPDATE notification_events n
+SET status = 'failed', finished_at = now(),
+    failure_reason = CASE WHEN n.handoff_at IS NOT NULL THEN 'ambiguous'
+                          ELSE coalesce(n.expiry_reason, late.last_reason, 'expired') END,
+    ambiguous_count = n.ambiguous_count + (n.handoff_at IS NOT NULL)::int,
+    error_message = coalesce(n.error_message, late.last_error, 'it could not be sent before it expired'),
+    lock_token = NULL, locked_by = NULL, lease_until = NULL, handoff_at = NULL
+FROM late WHERE n.id = late.id
+RETURNING n.failure_reason
+"""
+
+_REPAIR_LANES = """
+WITH truth AS (
+    SELECT c.id AS customer_id, coalesce(s.id, 0) AS server_id,
+        coalesce((SELECT greatest(min(n.next_attempt_at), b.open_until) FROM notification_events n
+                  WHERE n.customer_id = c.id AND n.status = 'pending' AND n.lock_token IS NULL), 'infinity') AS due
+    FROM (SELECT DISTINCT customer_id AS id FROM notification_events WHERE status = 'pending' AND lock_token IS NULL) c
+    LEFT JOIN smtp_configs s ON s.customer_id = c.id
+    LEFT JOIN smtp_breakers b ON b.server_id = coalesce(s.id, 0)
+), asleep AS (
+    SELECT l.customer_id, t.server_id, t.due FROM delivery_lanes l JOIN truth t USING (customer_id)
+    WHERE l.next_due_at > t.due + interval '5 seconds' OR l.server_id <> t.server_id
+    ORDER BY l.customer_id FOR UPDATE OF l SKIP LOCKED
+)
+UPDATE delivery_lanes l SET next_due_at = least(l.next_due_at, a.due), server_id = a.server_id
+FROM asleep a WHERE l.customer_id = a.customer_id
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TakenBack:
+    """Rows whose worker vanished: never handed over, possibly handed over, and of both those that ended as failed."""
+
+    unsent: int
+    ambiguous: int
+    failed: int
+
+
+def take_back(
+    connection: Connection, *, max_attempts: int, max_ambiguous: int, ambiguous_delay: float, fail_ambiguous: bool
+) -> TakenBack:
+    """Free up to 500 rows whose lease ran out. ambiguous_delay in seconds."""
+    parameters = {
+        "rows": _ROWS,
+        "max_lost": MAX_LOST_CLAIMS,
+        "fail": fail_ambiguous,
+        "max_ambiguous": max_ambiguous,
+        "max_attempts": max_attempts,
+        "delay": ambiguous_delay,
+    }
+    unsent, ambiguous, failed = connection.exec_driver_sql(_TAKE_BACK, parameters).one()
+    return TakenBack(unsent=unsent, ambiguous=ambiguous, failed=failed)
+
+
+def expire(connection: Connection) -> list[str]:
+    """Fail up to 500 mails past their time, breaker or not; returns the failure reason of each."""
+    return [row[0] for row in connection.exec_driver_sql(_EXPIRE, {"rows": _ROWS})]
+
+
+def repair_lanes(connection: Connection) -> int:
+    """Wake lanes that sleep although a mail of theirs is due; returns how many. None, unless rows were changed by hand."""
+    return int(connection.exec_driver_sql(_REPAIR_LANES).rowcount)
