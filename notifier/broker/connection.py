@@ -34,19 +34,9 @@ HEARTBEAT_MARGIN = 3
 
 NOT_ALLOWED = 530  # AMQP 0-9-1: the virtual host does not exist, or is closed to this user
 
-# AssertionError, AttributeError, IndexError and KeyError are how pika fails when the connection goes away
-# in the middle of one of its own calls.
-PIKA_FAULTS = (
-    AMQPError,
-    AMQPConnectorException,
-    AssertionError,
-    AttributeError,
-    ChannelError,
-    IndexError,
-    KeyError,
-    OSError,
-    ReentrancyError,
-)
+PROTOCOL_FAULTS = (AMQPError, AMQPConnectorException, ChannelError, ReentrancyError)
+# The last four are how pika fails when the connection goes away in the middle of one of its own calls.
+PIKA_FAULTS = (*PROTOCOL_FAULTS, OSError, AssertionError, AttributeError, IndexError, KeyError)
 
 
 def parameters(url: str, *, heartbeat: int, name: str) -> pika.URLParameters:
@@ -117,11 +107,13 @@ def close_connection(connection: BlockingConnection) -> None:
 
 
 @contextmanager
-def broker_faults(doing: str) -> Iterator[None]:
-    """Turn pika's faults into BrokerUnavailable; `doing` says what was tried."""
+def broker_faults(doing: str, *, faults: tuple[type[Exception], ...] = PIKA_FAULTS) -> Iterator[None]:
+    """Turn pika's faults into BrokerUnavailable; `doing` says what was tried. Where code that is not
+    pika's runs inside, pass PROTOCOL_FAULTS, so that its mistakes keep their names.
+    """
     try:
         yield
-    except PIKA_FAULTS as exc:
+    except faults as exc:
         raise BrokerUnavailable(f"{doing}: {describe(exc)}") from exc
 
 
