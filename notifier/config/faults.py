@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from notifier.config.model import Faults, Settings
+from notifier.config.model import ContradictionError, Settings
 from notifier.config.sources import unknown
 from notifier.domain.vocabulary import ROLES
 
@@ -47,7 +47,7 @@ def sentences(errors: list[ErrorDetails]) -> Iterator[tuple[Path, str]]:
         path = error["loc"]
         context = error.get("ctx", {})
         cause = context.get("error")
-        if isinstance(cause, Faults):
+        if isinstance(cause, ContradictionError):
             for key, text in cause.found:
                 yield (*path, *key.split(".")), text
         elif error["type"] == "extra_forbidden":

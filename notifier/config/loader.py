@@ -96,8 +96,8 @@ class _Merged:
         if tls is True and ssl is True:
             place = layer.places[USE_SSL]
             self.faults.append(
-                f"{place}: smtp.use_ssl: use_tls and use_ssl cannot both be true; set use_tls to false for TLS "
-                "from the first byte (port 465), or use_ssl to false for STARTTLS"
+                f"{place}: smtp.use_ssl: use_tls and use_ssl cannot both be true; set use_tls to false for "
+                "TLS from the first byte (port 465), or use_ssl to false for STARTTLS"
             )
             self.values[USE_TLS] = False
         elif ssl is True:
@@ -122,7 +122,7 @@ class _Merged:
             place = self.places.get(names[:end])
             if place is not None:
                 return self.file.place(path) if place.startswith(f"{self.file.name}:") else place
-        # The key was not set: point at another key of its section that the sentence names, else at the section.
+        # The key was not set: point at another key of its section that the sentence names, else at that.
         for (section, *rest), place in self.places.items():
             if section == names[0] and rest[0] in text.replace("(", " ").replace(";", " ").split():
                 return place

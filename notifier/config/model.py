@@ -7,6 +7,7 @@ Times are seconds unless the description says otherwise.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import unquote, urlsplit
@@ -16,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, m
 from notifier import resources
 from notifier.config.values import (
     DENIED_BY_DEFAULT,
+    NAMED_NETWORKS,
     AmqpUrl,
     BaseUrl,
     BindingKeys,
@@ -35,7 +37,6 @@ from notifier.config.values import (
     Seconds,
     SigningKeys,
     link,
-    networks,
 )
 from notifier.domain.vocabulary import EVENT_TYPES, EventType, Role
 
@@ -47,7 +48,7 @@ DAY = 86400
 SHIPPED_TEMPLATES = Path("templates")
 
 
-class Faults(ValueError):
+class ContradictionError(ValueError):
     """Keys of one section that contradict each other; `found` holds (key, what is wrong and the cure)."""
 
     def __init__(self, found: tuple[tuple[str, str], ...]) -> None:
@@ -70,7 +71,7 @@ class Section(BaseModel):
     def _agrees(self) -> Self:
         found = tuple(self.contradictions())
         if found:
-            raise Faults(found)
+            raise ContradictionError(found)
         return self
 
 
@@ -146,8 +147,8 @@ class Smtp(Section):
 
     transport: Literal["smtp", "console", "file", "dummy"] = Field(
         default="smtp",
-        description="smtp sends; console prints, file writes .eml files and dummy drops mails of customers without "
-        "a server of their own.",
+        description="smtp sends; console prints, file writes .eml files and dummy drops mails of customers "
+        "without a server of their own.",
     )
     file_path: OptionalPath = Field(default=None, description="Folder for the .eml files of transport file.")
     host: OptionalText = Field(
@@ -226,7 +227,8 @@ class Delivery(Section):
     )
     on_ambiguous: Literal["retry", "fail"] = Field(
         default="retry",
-        description="When nobody knows whether the server took a mail: retry risks a second copy, fail a missing one.",
+        description="When nobody knows whether the server took a mail: retry risks a second copy, fail a "
+        "missing mail.",
     )
     max_ambiguous: int = Field(
         default=2, ge=0, le=100, description="So many ambiguous attempts are repeated per mail."
@@ -260,9 +262,9 @@ class Delivery(Section):
         default=1048576, ge=65536, le=100 * 1024 * 1024, description="A larger mail is not sent (too_large)."
     )
     denied_networks: Networks = Field(
-        default=networks(list(DENIED_BY_DEFAULT)),
-        description="Networks that servers of customers may not lie in: CIDR, or loopback, link-local, multicast, "
-        "unspecified, private. The [smtp] host is not checked.",
+        default=tuple(ip_network(text) for name in DENIED_BY_DEFAULT for text in NAMED_NETWORKS[name]),
+        description="Networks that servers of customers may not lie in: CIDR, or loopback, link-local, "
+        "multicast, unspecified, private. The [smtp] host is not checked.",
         json_schema_extra={"default": list(DENIED_BY_DEFAULT)},
     )
 
@@ -277,10 +279,10 @@ class Delivery(Section):
             if last < first:
                 yield high, f"is {last:g}, less than {low} ({first:g}); make it at least as large"
         if self.drain_timeout >= self.lease:
+            text = f"is {self.drain_timeout:g}, not less than lease ({self.lease:g}); "
             yield (
                 "drain_timeout",
-                f"is {self.drain_timeout:g}, not less than lease ({self.lease:g}); another worker would take the "
-                "mails in hand meanwhile; lower it or raise lease",
+                text + "other workers would take the mails in hand; lower it or raise lease",
             )
 
 
@@ -318,7 +320,7 @@ class Recipients(Section):
     )
     allowed_domains: Domains = Field(
         default=(),
-        description="Domains that recipients' addresses may have; empty: any. Subdomains are listed separately.",
+        description="Domains that recipients' addresses may have; empty: any. Subdomains count separately.",
     )
     max_per_event: int = Field(
         default=5000,
@@ -332,10 +334,10 @@ class Recipients(Section):
         for role, types in self.role_defaults.items():
             outside = sorted(types - self.role_event_types[role])
             if outside:
+                cure = f"add it to recipients.role_event_types.{role} or take it out here"
                 yield (
                     f"role_defaults.{role}",
-                    f"{', '.join(outside)} may not be received by this role; add it to "
-                    f"recipients.role_event_types.{role} or take it out here",
+                    f"{', '.join(outside)} may not be received by this role; {cure}",
                 )
 
 
@@ -365,8 +367,8 @@ class Templates(Section):
 
     directory: PlainPath = Field(
         default=SHIPPED_TEMPLATES,
-        description="Folder with the mail templates, relative to this file; the shipped ones where there is no such "
-        "folder under the default name.",
+        description="Folder with the mail templates, relative to this file; the shipped ones where there is "
+        "no such folder under the default name.",
     )
 
     def folder(self) -> Path:
@@ -397,7 +399,7 @@ class Links(Section):
     )
     unsubscribe: Annotated[str, link("base_url", "token")] = Field(
         default="",
-        description="Unsubscribe address of the REST API, with {token}; empty: mails carry no unsubscribe link.",
+        description="Unsubscribe address of the REST API, with {token}; empty: mails carry no such link.",
     )
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
@@ -421,7 +423,7 @@ class Security(Section):
     )
     signing_keys: SigningKeys = Field(
         default=(),
-        description="Keys for unsubscribe links; the first signs. Keep a retired key in the list for 90 days.",
+        description="Keys for unsubscribe links; the first signs. Keep a retired key listed for 90 days.",
     )
 
 

@@ -19,7 +19,7 @@ from notifier.config.lines import key_lines, line_of
 from notifier.config.model import SHIPPED_TEMPLATES, Settings
 
 PREFIX = "NOTIFIER_"
-# Names of ours that are no settings: the file itself, the crash points of the fault tests, the tests' services.
+# Names of ours that are no settings: the file, the crash points of the fault tests, the tests' services.
 OTHER_NAMES = re.compile(r"NOTIFIER_(CONFIG|CRASHPOINT|TEST_\w+)")
 # Kubernetes gives every pod such names for a Service called notifier or notifier-<something>.
 SERVICE_LINK = re.compile(
@@ -54,7 +54,7 @@ KeyPath = tuple[str, ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layer:
-    """One source: `values` by key path, `places` for people ("config.toml:9"), `faults` as whole sentences."""
+    """One source: `values` by key path, `places` for people ("config.toml:9"), `faults` as sentences."""
 
     values: dict[KeyPath, object] = field(default_factory=dict, repr=False)
     places: dict[KeyPath, str] = field(default_factory=dict)
@@ -148,7 +148,7 @@ def read_spec_variables(environ: Mapping[str, str]) -> Layer:
         if name == "EMAIL_BACKEND":
             if text not in BACKENDS:
                 layer.faults.append(
-                    f"{name}: smtp.transport: no such backend here ({text}); choose one of {', '.join(BACKENDS)}"
+                    f"{name}: smtp.transport: no such backend here ({text}); choose of {', '.join(BACKENDS)}"
                 )
                 continue
             text = BACKENDS[text]
@@ -184,7 +184,7 @@ def read_environment(environ: Mapping[str, str]) -> Layer:
 
 
 def read_secret_files(environ: Mapping[str, str]) -> Layer:
-    """Read the files named by NOTIFIER_…_FILE, and those in $CREDENTIALS_DIRECTORY that are called NOTIFIER_…."""
+    """Read the files named by NOTIFIER_…_FILE, and the NOTIFIER_… files in $CREDENTIALS_DIRECTORY."""
     layer = Layer()
     names = variable_names()
     files = {

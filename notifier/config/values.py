@@ -65,12 +65,14 @@ def _url(value: str, *, schemes: tuple[str, ...], example: str) -> str:
     try:
         parts = urlsplit(value)
         _ = parts.port
-    except ValueError as error:
-        msg = f"not a URL ({error}); write it as {example}"
+    except ValueError:
+        # The library's own text would repeat a password that holds an unescaped slash.
+        msg = f"not a URL; write it as {example}, with special characters of the password as %XX"
         raise ValueError(msg) from None
     if parts.scheme not in schemes:
         found = parts.scheme if "://" in value else "none"
-        msg = f"the URL must start with {' or '.join(f'{name}://' for name in schemes)}, the scheme found is {found}; write it as {example}"
+        starts = " or ".join(f"{name}://" for name in schemes)
+        msg = f"the URL must start with {starts}, the scheme found is {found}; write it as {example}"
         raise ValueError(msg)
     return value
 
@@ -152,7 +154,9 @@ def _encryption_key(value: SecretStr) -> SecretStr:
     except (binascii.Error, ValueError):
         raw = b""
     if len(raw) != FERNET_KEY_BYTES:
-        msg = "is not an encryption key (44 characters of url-safe base64); make one with: notifier secrets generate-key"
+        msg = (
+            "is not an encryption key (44 characters of base64); make one with: notifier secrets generate-key"
+        )
         raise ValueError(msg)
     return value
 

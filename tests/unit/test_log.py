@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pytest
+import structlog
+
+from notifier import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+CANARY = "c4n4ry-pässword/+x"
+Lines: TypeAlias = "Callable[[], list[dict[str, Any]]]"
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    yield
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+    logging.captureWarnings(capture=False)
+    root.setLevel(level)
+    root.handlers[:] = handlers
+
+
+@pytest.fixture
+def lines() -> Lines:
+    stream = io.StringIO()
+    log.configure("debug", "json", [CANARY], stream)
+    return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_an_event_is_one_json_line_with_its_facts(lines: Lines) -> None:
+    structlog.contextvars.bind_contextvars(customer_id=7)
+    structlog.get_logger().info("mail_sent", attempts=2, seconds=0.25, rows=[1, 2], note=None)
+    (line,) = lines()
+    assert list(line)[:3] == ["timestamp", "level", "event"]
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "level": "info",
+        "event": "mail_sent",
+        "customer_id": 7,
+        "attempts": 2,
+        "seconds": 0.25,
+        "rows": [1, 2],
+        "note": None,
+    }
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        CANARY,
+        f"535 wrong password {CANARY}!",
+        CANARY.encode(),
+        {"deep": [{"er": (f"x{CANARY}",)}]},
+        ValueError(f"cannot log in with {CANARY}"),
+        "AUTH PLAIN " + base64.b64encode(f"\0user\0{CANARY}".encode()).decode(),
+        "PASS " + base64.urlsafe_b64encode(CANARY.encode()).decode().rstrip("="),
+        "amqp://notifier:c4n4ry-p%C3%A4ssword%2F%2Bx@broker/%2F",
+        {CANARY},
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_known_secret_is_masked_in_every_shape(lines: Lines, value: object) -> None:
+    structlog.get_logger().warning("login_failed", server=value)
+    text = json.dumps(lines())
+    assert "c4n4ry" not in text
+    assert base64.b64encode(f"\0user\0{CANARY}".encode()).decode() not in text
+    assert "***" in text
+
+
+def test_a_secret_in_a_traceback_is_masked_too(lines: Lines) -> None:
+    try:
+        raise RuntimeError(CANARY)  # noqa: TRY301 - the traceback is the case
+    except RuntimeError:
+        structlog.get_logger().exception("unexpected")
+    (line,) = lines()
+    assert "RuntimeError: ***" in line["exception"]
+    assert "c4n4ry" not in line["exception"]
+
+
+def test_a_secret_learned_later_is_masked_from_then_on() -> None:
+    stream = io.StringIO()
+    log.configure("info", "json", [], stream).learn("late-secret")
+    structlog.get_logger().info("login_failed", reply="no late-secret here")
+    assert json.loads(stream.getvalue())["reply"] == "no *** here"
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["password", "smtp_password", "PASSWD", "client_secret", "api_token", "authorization", "encryption_keys"],
+)
+def test_values_under_a_secret_name_are_masked(lines: Lines, key: str) -> None:
+    structlog.get_logger().info("seen", **{key: "anything"}, outer={key: "anything"})
+    (line,) = lines()
+    assert line[key] == "***"
+    assert line["outer"] == {key: "***"}
+
+
+def test_names_that_only_look_secret_stay_readable(lines: Lines) -> None:
+    structlog.get_logger().info(
+        "seen", routing_key="job_failed.1", binding_keys=["#"], passed=3, passive=True
+    )
+    (line,) = lines()
+    assert (line["routing_key"], line["binding_keys"], line["passed"], line["passive"]) == (
+        "job_failed.1",
+        ["#"],
+        3,
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://u:top-pw@db/x failed", "postgresql://u:***@db/x failed"),
+        ("amqp://u:p/w@h:5672/%2F", "amqp://u:***@h:5672/%2F"),
+        ("host=db password=top-pw user=u", "host=db password=*** user=u"),
+        ('{"password": "top-pw"}', '{"password": "***"}'),
+        ("Authorization: Bearer abc.def-ghi", "Authorization: ***"),
+        ("sent bearer abcdefghijkl", "sent bearer ***"),
+        ("postgresql://notifier@127.0.0.1/notifier", "postgresql://notifier@127.0.0.1/notifier"),
+    ],
+)
+def test_unknown_secrets_are_found_by_their_form(text: str, shown: str) -> None:
+    assert log.Redactor().text(text) == shown
+
+
+def test_addresses_are_shortened_from_info_on_and_whole_at_debug(lines: Lines) -> None:
+    for method in ("debug", "info", "error"):
+        getattr(structlog.get_logger(), method)("mail", to="anna@x.org", reply="550 <anna@x.org>: no")
+    debug, info, error = lines()
+    assert (debug["to"], debug["reply"]) == ("anna@x.org", "550 <anna@x.org>: no")
+    assert (info["to"], info["reply"]) == ("a***@x.org", "550 <a***@x.org>: no")
+    assert error["to"] == "a***@x.org"
+
+
+def test_a_message_id_stays_whole(lines: Lines) -> None:
+    structlog.get_logger().info("mail", message_id="<0193@x.org>")
+    assert lines()[0]["message_id"] == "<0193@x.org>"
+
+
+def test_the_level_decides_what_is_written() -> None:
+    stream = io.StringIO()
+    log.configure("warning", "json", [], stream)
+    structlog.get_logger().info("quiet")
+    structlog.get_logger().warning("loud")
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["loud"]
+
+
+def test_libraries_go_the_same_way_from_warning_on(lines: Lines) -> None:
+    library = logging.getLogger("pika.adapters")
+    library.info("chatter")
+    library.warning("connect to %s failed with %s", "amqp://u:pw1234@h/", CANARY)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("old call", DeprecationWarning, stacklevel=1)
+    first, second = lines()
+    assert first["event"] == "connect to amqp://u:***@h/ failed with ***"
+    assert (first["level"], first["logger"]) == ("warning", "pika.adapters")
+    assert second["logger"] == "py.warnings"
+
+
+def test_configuring_twice_writes_each_line_once(lines: Lines) -> None:
+    stream = io.StringIO()
+    log.configure("info", "json", [], stream)
+    logging.getLogger("pika").error("down")
+    assert len(stream.getvalue().splitlines()) == 1
+    assert lines() == []
+
+
+def test_console_lines_cannot_steer_the_terminal() -> None:
+    stream = io.StringIO()
+    log.configure("info", "console", [], stream)
+    structlog.get_logger().info("seen", reply="\x1b[31mred\x07", secret_thing="x1y2z3")
+    text = stream.getvalue()
+    assert "\x1b" not in text
+    assert "\\x1b[31mred\\x07" in text
+    assert "x1y2z3" not in text
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_auto_is_json_unless_on_a_terminal() -> None:
+    plain, terminal = io.StringIO(), _Terminal()
+    for stream in (plain, terminal):
+        log.configure("info", "auto", [], stream)
+        structlog.get_logger().info("seen")
+    assert json.loads(plain.getvalue())["event"] == "seen"
+    with pytest.raises(ValueError):
+        json.loads(terminal.getvalue())
