@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from notifier.domain.errors import DatabaseUnavailable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
@@ -106,13 +108,15 @@ INSERT INTO rejected_events (reason, detail, event_id, body_sha256, body_head)
 VALUES (%(reason)s, %(detail)s, %(event_id)s, %(sha256)s, %(head)s)
 """
 
-# A committed write with the intake's own rights: a full disk, a lost GRANT or a read-only standby would let SELECT 1
-# pass and the next insert fail (D8). It inserts a row and takes it back, so that nothing is left behind.
-_PROBE = (
-    "UPDATE delivery_lanes SET next_due_at = next_due_at WHERE customer_id = "
-    "(SELECT customer_id FROM delivery_lanes LIMIT 1)",
-    "SELECT FROM job_events, notification_events, rejected_events, customer_role_counts LIMIT 0",
-)
+# A committed write, and the right to make the next ones: with a full disk, on a standby or after a lost GRANT a
+# SELECT 1 would pass and the next batch fail (D8).
+_PROBE_WRITE = """
+UPDATE delivery_lanes SET next_due_at = next_due_at WHERE customer_id = (SELECT min(customer_id) FROM delivery_lanes)
+"""
+_PROBE_RIGHTS = """
+SELECT bool_and(has_table_privilege(t, 'INSERT'))
+FROM unnest(ARRAY['job_events', 'notification_events', 'rejected_events']) AS t
+"""
 
 
 def add(connection: Connection, events: Sequence[NewEvent]) -> list[Stored]:
@@ -215,5 +219,6 @@ def reject(
 
 def probe(connection: Connection) -> None:
     """Make a write as the intake would; raises DatabaseUnavailable while that is not possible."""
-    for statement in _PROBE:
-        connection.exec_driver_sql(statement)
+    connection.exec_driver_sql(_PROBE_WRITE)
+    if not connection.exec_driver_sql(_PROBE_RIGHTS).scalar():
+        raise DatabaseUnavailable("database: this role may not insert into the inbox; apply roles.sql again")
