@@ -1,0 +1,1 @@
+"""Private services for `notifier demo` and the tests, loopback only: a database, a broker, a mail inbox."""
