@@ -137,10 +137,7 @@ class DeadLetters:
                     method, properties, body = channel.basic_get(self._topology.dead_letter_queue)
                     if method is None or properties is None:
                         break
-                    letter = read_letter(
-                        position, properties, body or b"", method.exchange, method.routing_key
-                    )
-                    if visit(letter, properties):
+                    if visit(read_letter(position, method, properties, body or b""), properties):
                         channel.basic_ack(method.delivery_tag or 0)
                     progress(position, total)
             finally:

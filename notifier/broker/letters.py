@@ -14,6 +14,8 @@ from notifier.broker.messages import BrokerMessage, from_pika
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pika.spec import Basic
+
 SHORT_DIGEST = 16  # hex digits that name a letter without a message id
 # Written by the broker when a message dies, or telling it where else to route: not for a second life.
 _BROKER_HEADERS = frozenset({"CC", "BCC", "x-death", "x-delivery-count"})
@@ -120,12 +122,14 @@ def last_death(headers: Mapping[str, object]) -> Death:
     )
 
 
-def read_letter(
-    position: int, properties: BasicProperties, body: bytes, exchange: str | None, routing_key: str | None
-) -> DeadLetter:
+def read_letter(position: int, method: Basic.GetOk, properties: BasicProperties, body: bytes) -> DeadLetter:
     """Make a letter of what basic.get returned."""
     message = from_pika(
-        properties, body, exchange=exchange or "", routing_key=routing_key or "", redelivered=True
+        properties,
+        body,
+        exchange=method.exchange or "",
+        routing_key=method.routing_key or "",
+        redelivered=bool(method.redelivered),
     )
     return DeadLetter(
         position=position,
