@@ -45,8 +45,8 @@ def parse_mailbox(text: str) -> Mailbox:
     """The one mailbox in `text`.
 
     Refused: display names, comments, quoted local parts, domain literals, lists, spaces and controls, a local
-    part that begins with a hyphen (a sendmail command would take it for an option), a domain without a dot, an
-    IP address as domain. Raises InvalidAddress with a sentence naming the fault.
+    part that begins with a hyphen (a sendmail command would take it for an option), a domain without a dot,
+    an IP address as domain. Raises InvalidAddress with a sentence naming the fault.
     """
     if not text:
         raise InvalidAddress("the address is empty")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
@@ -15,12 +15,10 @@ from notifier.domain.event_models import (
     EVENT_ID,
     MODELS,
     Envelope,
-    Id,
     JobEvent,
     payload_hash,
-    read_traceparent,
-    read_tracestate,
 )
+from notifier.domain.event_parts import Id, read_traceparent, read_tracestate
 from notifier.domain.vocabulary import EVENT_TYPES
 
 if TYPE_CHECKING:
@@ -42,7 +40,7 @@ _ATTRIBUTES: Final = (
     "traceparent",
     "tracestate",
 )
-_MAX_FAULTS = 100  # a list of 100,000 wrong devices must not become a detail of megabytes
+MAX_DETAIL: Final = 2000  # characters of rejected_events.detail
 
 _EVENT_ID: Final = re.compile(EVENT_ID)
 _ID: Final = TypeAdapter(Id)
@@ -168,12 +166,19 @@ def _validated(model: type[_ModelT], document: dict[str, JsonValue]) -> _ModelT:
 
 
 def _faults(error: ValidationError) -> str:
-    """`path: what is wrong` for every fault, without the values."""
-    faults: list[Any] = list(error.errors(include_url=False, include_context=False, include_input=False))
-    lines = [f"{_path(fault['loc'])}: {fault['msg']}" for fault in faults[:_MAX_FAULTS]]
-    if len(faults) > _MAX_FAULTS:
-        lines.append(f"and {len(faults) - _MAX_FAULTS} more")
-    return "; ".join(lines)
+    """`path: what is wrong` for every fault, without the values; the paths alone where that is too long."""
+    faults = [
+        (_path(fault["loc"]), fault["msg"])
+        for fault in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    detail = "; ".join(f"{path}: {message}" for path, message in faults)
+    if len(detail) <= MAX_DETAIL:
+        return detail
+    detail = ", ".join(path for path, _ in faults)
+    if len(detail) <= MAX_DETAIL:
+        return detail
+    shown = detail[: MAX_DETAIL - 40].rpartition(", ")[0]
+    return f"{shown} and {len(faults) - shown.count(', ') - 1} more"
 
 
 def _path(location: tuple[int | str, ...]) -> str:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from notifier.domain.vocabulary import EventType, Role, Rule
 
 
+MAX_WRITTEN_ADDRESS = 500  # what the log keeps of an address that is none
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preference:
     """A row of notification_preferences for the user, customer and event type in question."""
@@ -177,7 +180,7 @@ def _normal(written: str) -> str:
     try:
         return parse_mailbox(written).address
     except InvalidAddress:
-        return written
+        return written[:MAX_WRITTEN_ADDRESS]
 
 
 def _without_twin(decision: Decision, recipients: dict[str, Recipient], rules: Rules) -> Decision:

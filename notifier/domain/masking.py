@@ -1,0 +1,80 @@
+"""Hides secrets in what jobs print, before anything of it is stored, logged or mailed.
+
+Rather too much is hidden than a secret shown; sentences about passwords ("password changed") stay readable.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from notifier.domain.secret_names import is_secret_name
+from notifier.domain.secret_patterns import SECRET_PATTERNS
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+MASK: Final = "********"
+
+_OPENING_QUOTE: Final = re.compile(r"""(?:\\?["'])?""")
+_BASE64_LINE: Final = re.compile(r"[ \t]*[A-Za-z0-9+/]{16,}={0,2}[ \t]*(?:\r?\n)?")
+
+
+def mask_text(text: str) -> str:
+    """`text` with every secret it shows replaced by eight asterisks."""
+    lowered = text.lower()
+    masked = _mask_key_tail(text)
+    for pattern in SECRET_PATTERNS:
+        if any(hint in lowered for hint in pattern.hints):
+            masked = pattern.expression.sub(_hide, masked)
+    return masked
+
+
+def mask_json(value: JsonValue) -> JsonValue:
+    """A copy of plain JSON with every text masked, and every value under a name that announces a secret."""
+    match value:
+        case str():
+            return mask_text(value)
+        case list():
+            return [mask_json(item) for item in value]
+        case dict():
+            return {
+                mask_text(name): _mask_leaves(item) if is_secret_name(name) else mask_json(item)
+                for name, item in value.items()
+            }
+        case _:
+            return value
+
+
+def _hide(found: re.Match[str]) -> str:
+    """The whole match with its `value` hidden; the quote a value opens with stays."""
+    start, end = found.span("value")
+    quote = _OPENING_QUOTE.match(found.string, start, end)
+    kept = quote.end() if quote else start
+    return found.string[found.start() : kept] + MASK + found.string[end : found.end()]
+
+
+def _mask_leaves(value: JsonValue) -> JsonValue:
+    match value:
+        case None | bool() | "":
+            return value
+        case list():
+            return [_mask_leaves(item) for item in value]
+        case dict():
+            return {name: _mask_leaves(item) for name, item in value.items()}
+        case _:
+            return MASK
+
+
+def _mask_key_tail(text: str) -> str:
+    """Hide the rest of a PEM block whose beginning was cut off."""
+    head, end, tail = text.partition("-----END ")
+    if not end or "-----BEGIN " in head:
+        return text
+    lines = head.splitlines(keepends=True)
+    kept = len(lines)
+    while kept and _BASE64_LINE.fullmatch(lines[kept - 1]):
+        kept -= 1
+    if kept == len(lines):
+        return text
+    return "".join(lines[:kept]) + MASK + "\n" + end + tail
