@@ -498,7 +498,8 @@ CREATE FUNCTION claim_batch(
     id bigint, job_event_id bigint, attempts integer, ambiguous_count integer, recipient_email text, recipient_key text,
     event_type text, rule text, subject text, message_id text, job_id bigint, compliance_result_id bigint,
     created_at timestamptz, reader_timezone text, customer_id bigint, customer_name text, customer_timezone text,
-    locale text, server_id bigint, config_version text, needs_success boolean, payload jsonb
+    locale text, server_id bigint, config_version text, proven boolean, needs_success boolean,
+    payload jsonb
 ) LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_column
 DECLARE
@@ -563,6 +564,7 @@ BEGIN
     SELECT n.id, n.job_event_id, n.attempts, n.ambiguous_count, n.recipient_email, n.recipient_key, n.event_type, n.rule,
         n.subject, n.message_id, n.job_id, n.compliance_result_id, n.created_at, u.timezone, c.id, c.name, c.timezone,
         c.locale, v_server, s.updated_at::text,
+        v_breaker.proven,
         v_breaker.failures > 0 OR v_breaker.refusals > 0 OR v_breaker.trips > 0 OR NOT v_breaker.proven,
         -- the document once per event, however many of its mails are in the batch
         CASE WHEN row_number() OVER (PARTITION BY n.job_event_id ORDER BY n.id) = 1 THEN e.payload END

@@ -46,12 +46,13 @@ class Batch:
     """The claimed mails of one customer, all for one server.
 
     documents holds the CloudEvent of each job event. config_version is None when the customer has no server of its
-    own, and changes with every change of it. needs_success: the breaker remembers a fault that a success clears.
+    own, and changes with every change of it. proven: the server had a success since its last fault. needs_success: the breaker remembers a fault that a success clears.
     """
 
     token: UUID
     server_id: int
     config_version: str | None
+    proven: bool
     needs_success: bool
     customer_id: int
     customer_name: str
@@ -75,6 +76,17 @@ SELECT EXISTS (
           < CASE WHEN b.proven THEN %(connections)s ELSE 1 END)
 """
 
+_RELEASE = """
+WITH done AS (
+    UPDATE notification_events SET lock_token = NULL, locked_by = NULL, lease_until = NULL
+    WHERE lock_token = %(token)s::uuid AND handoff_at IS NULL AND status = 'pending'
+    RETURNING customer_id
+)
+UPDATE delivery_lanes l SET next_due_at = least(l.next_due_at, greatest(now(), b.open_until))
+FROM (SELECT DISTINCT customer_id FROM done) d, smtp_breakers b
+WHERE l.customer_id = d.customer_id AND b.server_id = l.server_id
+"""
+
 _STAMP = """
 UPDATE notification_events
 SET handoff_at = now(), lease_until = now() + %(lease)s * interval '1 second', attempts = attempts + 1
@@ -96,7 +108,7 @@ WITH verdict AS (
         smtp_code = coalesce(v.code, n.smtp_code),
         smtp_enhanced_code = CASE WHEN v.code IS NULL THEN n.smtp_enhanced_code ELSE v.enhanced END,
         smtp_response = CASE WHEN v.code IS NULL THEN n.smtp_response ELSE v.response END,
-        attempts = greatest(n.attempts + v.attempt, 0), ambiguous_count = n.ambiguous_count + v.ambiguous,
+        attempts = n.attempts + CASE WHEN n.handoff_at IS NULL THEN 0 ELSE v.attempt END, ambiguous_count = n.ambiguous_count + v.ambiguous,
         next_attempt_at = CASE WHEN v.status = 'pending' THEN now() + v.delay * interval '1 second'
                                ELSE n.next_attempt_at END,
         sent_at = CASE WHEN v.status = 'sent' THEN now() END,
@@ -153,6 +165,7 @@ def claim(
         token=token,
         server_id=first.server_id,
         config_version=first.config_version,
+        proven=first.proven,
         needs_success=first.needs_success,
         customer_id=first.customer_id,
         customer_name=first.customer_name,
@@ -187,6 +200,11 @@ def claimable(connection: Connection, *, connections: int, unproven: bool) -> bo
     """Tell whether a lane waits that a claim could have had, were it not locked by another claim just now (D30)."""
     parameters = {"connections": connections, "unproven": unproven}
     return bool(connection.exec_driver_sql(_CLAIMABLE, parameters).scalar_one())
+
+
+def release(connection: Connection, *, token: UUID) -> int:
+    """Free a batch that was never stamped; for a claim whose answer was lost with the connection."""
+    return int(connection.exec_driver_sql(_RELEASE, {"token": str(token)}).rowcount)
 
 
 def stamp(connection: Connection, *, token: UUID, ids: Sequence[int], lease: float) -> frozenset[int]:
