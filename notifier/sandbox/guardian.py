@@ -1,10 +1,11 @@
 """The parent of one private server process: a script that stops the server when its own launcher is gone.
 
 PostgreSQL and RabbitMQ outlive a launcher that is killed with SIGKILL. The launcher therefore starts this
-script in a session of its own and holds the write end of its standard input. The first line there is the charge,
-as JSON (not an argument: arguments are public). Each further line is a signal number for the server. The end of
-input means that the launcher has died, whatever the cause: the server is then stopped and the temporary folders
-are removed. The first line of standard output is the server's process id, or why there is none.
+script in a session of its own and holds the write end of its standard input. The first line there is the
+charge, as JSON (not an argument: arguments are public). Each further line is a signal number for the server.
+The end of input means that the launcher has died, whatever the cause: the server is then stopped and the
+temporary folders are removed. The first line of standard output is the server's process id, or why there is
+none.
 
 Only the standard library is used: the script runs by its path, without the environment's packages.
 """

@@ -106,7 +106,8 @@ def unpacked(cache: Path, say: Callable[[str], None]) -> Binaries:
             for package in packages:
                 _run([dpkg, "-x", str(package), str(scratch / "root")])
             _relocate(scratch / "root", root)
-            (scratch / "root").rename(root)
+            if not root.is_dir():  # another process may have been quicker
+                (scratch / "root").rename(root)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     scripts = sorted(root.glob("usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server"))
