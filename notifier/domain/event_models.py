@@ -23,7 +23,7 @@ from notifier.domain.event_parts import (
     read_traceparent,
     read_tracestate,
 )
-from notifier.domain.vocabulary import EventType
+from notifier.domain.vocabulary import EventType  # noqa: TC001 - pydantic reads the annotation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
