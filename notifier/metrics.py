@@ -1,0 +1,214 @@
+"""What the worker counts and measures, for Prometheus: one object, made once and handed around.
+
+Labels come from closed lists only (event type, outcome, reason, phase): never a customer, a job, an address.
+Every labelled series exists from the start at zero, so that a first failure is a rise and not a new series.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, get_args
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+from notifier.domain.outcomes import Kind
+from notifier.domain.vocabulary import (
+    EVENT_TYPES,
+    FAILURE_REASONS,
+    INBOX_OUTCOMES,
+    REJECTION_REASONS,
+    FailureReason,
+    InboxOutcome,
+    Phase,
+    RejectionReason,
+)
+
+if TYPE_CHECKING:
+    from notifier.domain.backlog import Backlog
+
+OTHER_TYPE = "other"  # any event type that is not ours; its name could be anything
+NO_REASON = "none"  # the failure_reason of a mail that was sent
+
+ClaimResult = Literal["rows", "nothing", "locked"]
+CLAIM_RESULTS: tuple[ClaimResult, ...] = get_args(ClaimResult)
+ConsumerStateName = Literal["connecting", "consuming", "paused", "draining", "stopped"]
+CONSUMER_STATES: tuple[ConsumerStateName, ...] = get_args(ConsumerStateName)
+Service = Literal["broker", "database"]
+SERVICES: tuple[Service, ...] = get_args(Service)
+
+_PHASE_BUCKETS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_LATENCY_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 86400)
+_BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class Metrics:
+    """All series of one process in `registry`; every method may be called from any thread."""
+
+    def __init__(self, *, version: str, registry: CollectorRegistry | None = None) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = registry or CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._intake()
+        self._delivery()
+        self._state(version)
+
+    def _intake(self) -> None:
+        self._events = self._counter(
+            "events",
+            "Job events taken in, by type and outcome.",
+            event_type=(*EVENT_TYPES, OTHER_TYPE),
+            outcome=INBOX_OUTCOMES,
+        )
+        self._rejected = self._counter(
+            "events_rejected",
+            "Broker messages sent to the dead-letter queue, by reason.",
+            reason=REJECTION_REASONS,
+        )
+        self._duplicates = self._counter("events_duplicate", "Job events that had been taken in before.")
+        self._intake_batch = self._histogram(
+            "intake_batch_events", "Broker messages in one transaction.", _BATCH_BUCKETS
+        )
+
+    def _delivery(self) -> None:
+        self._finished = Counter(
+            "notifier_mails_finished",
+            "Mails that ended sent or failed, by failure reason.",
+            ("status", "failure_reason"),
+            registry=self.registry,
+        )
+        self._finished.labels("sent", NO_REASON)
+        for reason in FAILURE_REASONS:
+            self._finished.labels("failed", reason)
+        self._attempts = self._counter(
+            "mail_attempts", "Tries to send a mail, by result.", result=tuple(kind.value for kind in Kind)
+        )
+        self._ambiguous = self._counter(
+            "mails_ambiguous", "Times nobody knew whether the server took a mail; bounds the extra copies."
+        )
+        self._claims = self._counter("claims", "Looks for due mails, by result.", result=CLAIM_RESULTS)
+        self._claim_rows = self._histogram("claim_batch_mails", "Mails in one claim.", _BATCH_BUCKETS)
+        self._phases = self._histogram(
+            "smtp_phase_seconds", "Time spent in an SMTP phase.", _PHASE_BUCKETS, "phase"
+        )
+        for phase in Phase:
+            self._phases.labels(phase.value)
+        self._latency = self._histogram(
+            "delivery_latency_seconds",
+            "Time from taking in the event to the server's acceptance.",
+            _LATENCY_BUCKETS,
+        )
+
+    def _state(self, version: str) -> None:
+        self._pending = self._gauge("mails_pending", "Mails that are not sent or failed yet.")
+        self._due = self._gauge("mails_due", "Pending mails whose time has come.")
+        self._oldest = self._gauge("oldest_pending_age_seconds", "Age of the oldest pending mail.")
+        self._breakers = self._gauge("breakers_open", "Mail servers paused after faults.")
+        self._dead_letters = self._gauge("dead_letters", "Messages in the dead-letter queue.")
+        self._consumer = Gauge(
+            "notifier_consumer_state",
+            "1 for the state the consumer is in.",
+            ("state",),
+            registry=self.registry,
+        )
+        self.consumer_is("connecting")
+        self._reconnects = self._counter("reconnects", "Connections lost and made again.", service=SERVICES)
+        build = Gauge(
+            "notifier_build_info", "1, with the running version.", ("version",), registry=self.registry
+        )
+        build.labels(version).set(1)
+
+    def _counter(self, name: str, text: str, **labels: tuple[str, ...]) -> Counter:
+        counter = Counter(f"notifier_{name}", text, tuple(labels), registry=self.registry)
+        combinations: list[tuple[str, ...]] = [()]
+        for values in labels.values():
+            combinations = [(*given, value) for given in combinations for value in values]
+        for combination in combinations if labels else ():
+            counter.labels(*combination)
+        return counter
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(f"notifier_{name}", text, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"notifier_{name}", text, labels, buckets=buckets, registry=self.registry)
+
+    def event_taken(self, event_type: str, outcome: InboxOutcome) -> None:
+        """Count one job event; a type that is not ours counts as `other`."""
+        self._events.labels(event_type if event_type in EVENT_TYPES else OTHER_TYPE, outcome).inc()
+
+    def event_rejected(self, reason: RejectionReason) -> None:
+        """Count one broker message that went to the dead-letter queue."""
+        self._rejected.labels(reason).inc()
+
+    def event_duplicate(self) -> None:
+        """Count one job event that had been taken in before."""
+        self._duplicates.inc()
+
+    def intake_batch(self, size: int) -> None:
+        """Measure one intake transaction of `size` broker messages."""
+        self._intake_batch.observe(size)
+
+    def claimed(self, rows: int) -> None:
+        """Count a claim that got `rows` mails, or a look at nothing due (0)."""
+        self._claims.labels("rows" if rows else "nothing").inc()
+        if rows:
+            self._claim_rows.observe(rows)
+
+    def claim_locked(self) -> None:
+        """Count a look that found only lanes locked by others."""
+        self._claims.labels("locked").inc()
+
+    def attempt(self, kind: Kind) -> None:
+        """Count one try to send a mail."""
+        self._attempts.labels(kind.value).inc()
+        if kind is Kind.AMBIGUOUS:
+            self._ambiguous.inc()
+
+    def ambiguous_found(self, count: int = 1) -> None:
+        """Count ambiguous mails that a sweep found: their worker died after the handoff."""
+        self._ambiguous.inc(count)
+
+    def mail_sent(self, latency: float) -> None:
+        """Count one mail the server took, `latency` seconds after the event was taken in."""
+        self._finished.labels("sent", NO_REASON).inc()
+        self._latency.observe(latency)
+
+    def mail_failed(self, reason: FailureReason, count: int = 1) -> None:
+        """Count mails that ended failed."""
+        self._finished.labels("failed", reason).inc(count)
+
+    def smtp_phase(self, phase: Phase, seconds: float) -> None:
+        """Measure one phase of an SMTP conversation."""
+        self._phases.labels(phase.value).observe(seconds)
+
+    def backlog(self, backlog: Backlog) -> None:
+        """Show what the background check found."""
+        self._pending.set(backlog.pending)
+        self._due.set(backlog.due)
+        self._oldest.set(backlog.oldest_pending_age)
+        self._breakers.set(backlog.breakers_open)
+
+    def dead_letters(self, count: int) -> None:
+        """Show how many messages wait in the dead-letter queue."""
+        self._dead_letters.set(count)
+
+    def consumer_is(self, state: ConsumerStateName) -> None:
+        """Show the state of the broker consumer."""
+        for name in CONSUMER_STATES:
+            self._consumer.labels(name).set(name == state)
+
+    def reconnected(self, service: Service) -> None:
+        """Count one lost connection that was made again."""
+        self._reconnects.labels(service).inc()
+
+    def exposition(self) -> tuple[bytes, str]:
+        """Return the page for Prometheus and its content type."""
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST

@@ -1,0 +1,102 @@
+"""What the worker knows about its health: written by its threads, read by the health pages and sd_notify."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from notifier.domain.backlog import Backlog
+    from notifier.metrics import ConsumerStateName
+
+LIVE_LIMIT = 30.0  # seconds without a tick of the main loop, far above its half second
+CHECK_LIMIT = 30.0  # seconds after which a background check says nothing any more
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Facts:
+    ticked: float
+    consumer: ConsumerStateName = "connecting"
+    draining: bool = False
+    checked: float | None = None
+    database: bool = False
+    backlog: Backlog | None = None
+    dead_letters: int | None = None
+
+
+class Vitals:
+    """The health of one process; every method may be called from any thread and none does I/O.
+
+    `clock` is monotonic and in seconds. Liveness is the age of the main loop's last tick and nothing else, so
+    that an outage of broker or database restarts no worker. Readiness is read from the last background check.
+    """
+
+    def __init__(self, *, version: str, clock: Callable[[], float]) -> None:
+        self.version = version
+        self._clock = clock
+        self._started = clock()
+        self._lock = Lock()
+        self._facts = _Facts(ticked=self._started)
+
+    def _set(self, **changes: object) -> None:
+        with self._lock:
+            self._facts = replace(self._facts, **changes)  # type: ignore[arg-type]
+
+    def tick(self) -> None:
+        """The main loop went round once more."""
+        self._set(ticked=self._clock())
+
+    def consumer_is(self, state: ConsumerStateName) -> None:
+        """The broker consumer changed its state."""
+        self._set(consumer=state)
+
+    def drain(self) -> None:
+        """The worker stops: it is not ready from now on."""
+        self._set(draining=True)
+
+    def checked(self, *, database: bool, backlog: Backlog | None, dead_letters: int | None) -> None:
+        """A background check ended; `backlog` is None without a database, `dead_letters` when not known."""
+        self._set(checked=self._clock(), database=database, backlog=backlog, dead_letters=dead_letters)
+
+    def live(self) -> bool:
+        """Say whether the main loop still goes round."""
+        return self._clock() - self._facts.ticked <= LIVE_LIMIT
+
+    def obstacles(self) -> list[str]:
+        """Return why the worker is not ready, in plain words; empty when it is."""
+        facts = self._facts
+        found = []
+        if facts.draining:
+            found.append("draining")
+        if facts.consumer != "consuming":
+            found.append(f"not consuming ({facts.consumer})")
+        if facts.checked is None:
+            found.append("not checked yet")
+        elif self._clock() - facts.checked > CHECK_LIMIT:
+            found.append("last check too old")
+        elif not facts.database:
+            found.append("database not reachable")
+        return found
+
+    def summary(self) -> dict[str, object]:
+        """Return the facts for /healthz: plain JSON values, no addresses, no secrets."""
+        facts = self._facts
+        backlog = facts.backlog
+        obstacles = self.obstacles()
+        return {
+            "version": self.version,
+            "uptime_seconds": round(self._clock() - self._started, 3),
+            "live": self.live(),
+            "ready": not obstacles,
+            "obstacles": obstacles,
+            "consumer": facts.consumer,
+            "database": facts.database,
+            "pending": backlog.pending if backlog else None,
+            "due": backlog.due if backlog else None,
+            "oldest_pending_age_seconds": round(backlog.oldest_pending_age, 3) if backlog else None,
+            "breakers_open": backlog.breakers_open if backlog else None,
+            "dead_letters": facts.dead_letters,
+        }

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from notifier.broker.consumer import ConsumerState
+from notifier.domain.backlog import Backlog
+from notifier.domain.outcomes import Kind
+from notifier.domain.vocabulary import FAILURE_REASONS, REJECTION_REASONS, Phase
+from notifier.metrics import CONSUMER_STATES, Metrics
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(version="1.2.3")
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def test_every_name_has_our_prefix_or_is_the_process_itself(metrics: Metrics) -> None:
+    names = {family.name for family in metrics.registry.collect()}
+    assert {name for name in names if not name.startswith(("notifier_", "process_"))} == set()
+
+
+def test_no_series_tells_when_it_was_created(metrics: Metrics) -> None:
+    body, content_type = metrics.exposition()
+    assert "_created" not in body.decode()
+    assert content_type.startswith("text/plain")
+
+
+def test_names_end_in_base_units(metrics: Metrics) -> None:
+    for family in metrics.registry.collect():
+        assert not re.search(r"_(ms|millis|minutes|hours|kb|mb)$", family.name), family.name
+        assert family.documentation
+
+
+def test_the_page_can_be_parsed(metrics: Metrics) -> None:
+    metrics.mail_sent(0.3)
+    families = {family.name for family in text_string_to_metric_families(metrics.exposition()[0].decode())}
+    assert {"notifier_mails_finished", "notifier_delivery_latency_seconds", "notifier_build_info"} <= families
+
+
+def test_every_reason_exists_at_zero_before_the_first_fault(metrics: Metrics) -> None:
+    for reason in REJECTION_REASONS:
+        assert value(metrics, "notifier_events_rejected_total", reason=reason) == 0
+    for failure in FAILURE_REASONS:
+        assert value(metrics, "notifier_mails_finished_total", status="failed", failure_reason=failure) == 0
+
+
+def test_the_states_are_those_of_the_consumer() -> None:
+    assert set(CONSUMER_STATES) == {state.value for state in ConsumerState}
+
+
+def test_a_foreign_event_type_makes_no_new_series(metrics: Metrics) -> None:
+    metrics.event_taken("job_failed", "accepted")
+    metrics.event_taken("<script>", "ignored")
+    assert value(metrics, "notifier_events_total", event_type="job_failed", outcome="accepted") == 1
+    assert value(metrics, "notifier_events_total", event_type="other", outcome="ignored") == 1
+    assert b"<script" not in metrics.exposition()[0]
+
+
+def test_the_way_of_a_mail_is_counted(metrics: Metrics) -> None:
+    metrics.intake_batch(3)
+    metrics.event_duplicate()
+    metrics.event_rejected("bad_json")
+    metrics.claimed(16)
+    metrics.claimed(0)
+    metrics.claim_locked()
+    metrics.attempt(Kind.TRANSIENT)
+    metrics.attempt(Kind.AMBIGUOUS)
+    metrics.ambiguous_found(2)
+    metrics.smtp_phase(Phase.DOT, 0.2)
+    metrics.mail_sent(12)
+    metrics.mail_failed("expired", 2)
+    metrics.reconnected("broker")
+    assert value(metrics, "notifier_intake_batch_events_sum") == 3
+    assert value(metrics, "notifier_events_duplicate_total") == 1
+    assert value(metrics, "notifier_events_rejected_total", reason="bad_json") == 1
+    assert [
+        value(metrics, "notifier_claims_total", result=name) for name in ("rows", "nothing", "locked")
+    ] == [1, 1, 1]
+    assert value(metrics, "notifier_claim_batch_mails_sum") == 16
+    assert value(metrics, "notifier_mail_attempts_total", result="transient") == 1
+    assert value(metrics, "notifier_mails_ambiguous_total") == 3
+    assert value(metrics, "notifier_smtp_phase_seconds_count", phase="dot") == 1
+    assert value(metrics, "notifier_delivery_latency_seconds_sum") == 12
+    assert value(metrics, "notifier_mails_finished_total", status="sent", failure_reason="none") == 1
+    assert value(metrics, "notifier_mails_finished_total", status="failed", failure_reason="expired") == 2
+    assert value(metrics, "notifier_reconnects_total", service="broker") == 1
+
+
+def test_the_state_is_shown(metrics: Metrics) -> None:
+    metrics.backlog(Backlog(pending=5, due=3, oldest_pending_age=61.5, breakers_open=1))
+    metrics.dead_letters(4)
+    metrics.consumer_is("consuming")
+    assert value(metrics, "notifier_mails_pending") == 5
+    assert value(metrics, "notifier_mails_due") == 3
+    assert value(metrics, "notifier_oldest_pending_age_seconds") == 61.5
+    assert value(metrics, "notifier_breakers_open") == 1
+    assert value(metrics, "notifier_dead_letters") == 4
+    assert value(metrics, "notifier_consumer_state", state="consuming") == 1
+    assert value(metrics, "notifier_consumer_state", state="connecting") == 0
+    assert value(metrics, "notifier_build_info", version="1.2.3") == 1
+
+
+def test_two_workers_in_one_process_do_not_share_series() -> None:
+    first, second = Metrics(version="1"), Metrics(version="1")
+    first.event_duplicate()
+    assert value(second, "notifier_events_duplicate_total") == 0
