@@ -1,0 +1,90 @@
+"""Exchanges and queues of one test's own on a real broker, and a look at what is in them."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from pika.exceptions import ChannelClosedByBroker
+
+from notifier.broker.connection import close_connection, open_connection, parameters
+from notifier.broker.topology import Topology
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pika.adapters.blocking_connection import BlockingConnection
+    from pika.spec import BasicProperties
+
+PATIENCE = 10.0  # s
+
+
+class BrokerObjects:
+    """Names nobody else uses, on the broker at `url`, and a connection to look through."""
+
+    def __init__(self, url: str, connection: BlockingConnection) -> None:
+        mark = f"test-{uuid4().hex[:10]}"
+        self.url = url
+        self.topology = Topology(
+            exchange=f"{mark}.events",
+            queue=f"{mark}.queue",
+            dead_letter_exchange=f"{mark}.dlx",
+            dead_letter_queue=f"{mark}.dead",
+        )
+        self._connection = connection
+        self.channel = connection.channel()
+        self.channel.confirm_delivery()
+
+    def publish(self, *bodies: bytes, properties: BasicProperties | None = None) -> None:
+        for body in bodies:
+            self.channel.basic_publish(self.topology.exchange, "job_failed", body, properties, mandatory=True)
+
+    def depth(self, queue: str) -> int:
+        count: int = self.channel.queue_declare(queue, passive=True).method.message_count
+        return count
+
+    def take(self, queue: str) -> list[tuple[bytes, BasicProperties]]:
+        """Empty a queue."""
+        taken: list[tuple[bytes, BasicProperties]] = []
+        while True:
+            method, properties, body = self.channel.basic_get(queue, auto_ack=True)
+            if method is None or properties is None:
+                return taken
+            taken.append((body or b"", properties))
+
+    def waits_for(self, condition: Callable[[], bool]) -> bool:
+        """Whether `condition` comes true in time; the connection is served meanwhile."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            if time.monotonic() > deadline:
+                return False
+            self._connection.process_data_events(0.02)
+        return True
+
+    def exists(self, queue: str) -> bool:
+        try:
+            with self._connection.channel() as channel:
+                channel.queue_declare(queue, passive=True)
+        except ChannelClosedByBroker:
+            return False
+        return True
+
+    def delete_all(self) -> None:
+        with self._connection.channel() as channel:
+            channel.queue_delete(self.topology.queue)
+            channel.queue_delete(self.topology.dead_letter_queue)
+            channel.exchange_delete(self.topology.exchange)
+            channel.exchange_delete(self.topology.dead_letter_exchange)
+
+
+@contextmanager
+def broker_objects(url: str) -> Iterator[BrokerObjects]:
+    connection = open_connection(parameters(url, heartbeat=60, name="notifier tests"))
+    objects = BrokerObjects(url, connection)
+    try:
+        yield objects
+    finally:
+        objects.delete_all()
+        close_connection(connection)
