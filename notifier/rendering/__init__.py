@@ -1,0 +1,1 @@
+"""Stored job events become mail bodies: Jinja2 and premailer live here and nowhere else."""

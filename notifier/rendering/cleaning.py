@@ -1,0 +1,72 @@
+"""Foreign text made fit for a mail body: no escape sequences, no controls, nothing invisible, not too much."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+
+_ANSI = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])"
+)
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+# What reorders or hides text is shown as its code instead. Zero-width joiners stay: scripts and emoji need them.
+_INVISIBLE = re.compile(
+    r"[\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb]"
+)
+_SCAN_LIMIT = 20_000  # characters looked at before cutting; far above every limit of a mail
+
+
+def clean(text: str) -> str:
+    """Return text without ANSI escapes and controls, line ends as LF, invisible characters shown (B26, B38)."""
+    bounded = text[:_SCAN_LIMIT]
+    if bounded.isascii() and bounded.isprintable():
+        return bounded
+    plain = _CONTROLS.sub("", _ANSI.sub("", bounded).replace("\t", "    "))
+    lines = "\n".join(plain.splitlines())
+    return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", lines)
+
+
+def one_line(value: object, limit: int = 200) -> str:
+    """Return a scalar as one cleaned line of at most `limit` characters; "" for None and blank text."""
+    if value is None:
+        return ""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return cut(" ".join(clean(text).split()), limit)
+
+
+def lines(text: str, *, max_lines: int, max_characters: int) -> tuple[list[str], bool]:
+    """Return the first cleaned lines within both limits, and whether something was cut."""
+    rows = [row.rstrip() for row in clean(text).strip("\n").split("\n")]
+    kept: list[str] = []
+    room = max_characters
+    for row in rows[:max_lines]:
+        if len(row) > room:
+            kept += [cut(row, room)] if room > 1 else []
+            return kept, True
+        kept.append(row)
+        room -= len(row) + 1
+    return kept, len(rows) > max_lines or len(text) > _SCAN_LIMIT
+
+
+def cut(text: str, limit: int) -> str:
+    """Return at most `limit` characters; what was cut ends in an ellipsis and never inside a cluster."""
+    if len(text) <= limit:
+        return text
+    end = limit - 1
+    while end > 0 and (unicodedata.combining(text[end]) or text[end] in "\u200d\ufe0f"):
+        end -= 1
+    return text[:end].rstrip() + "…"
+
+
+def words(name: str) -> str:
+    """Return a machine's name as words: `config_backup` -> `Config backup`."""
+    text = one_line(name.replace("_", " ").replace("-", " ") if name.isascii() else name, 120)
+    return text[:1].upper() + text[1:]
+
+
+def readable(value: object, limit: int = 200) -> str:
+    """Return any JSON value as one line: scalars as they are, the rest as compact JSON."""
+    if isinstance(value, dict | list):
+        return cut(one_line(json.dumps(value, ensure_ascii=False), limit), limit)
+    return one_line(value, limit)

@@ -1,0 +1,84 @@
+"""What templates may do with their values: wrap, align, indent, keep leading blanks, link safely."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup, escape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+WIDTH = 74  # columns of the text part; 76 to 78 is what mail readers show unwrapped
+_LABEL_WIDTH = 16
+_LINK = re.compile(r"https?://")
+_LEADING = re.compile(r"^ +| {2,}")
+
+
+def wrap(text: str, first: str = "", rest: str = "") -> str:
+    """Return text in lines of at most 74 columns; only an address may be longer, it is never broken."""
+    return "\n".join(_wrapped(text, first, rest))
+
+
+def indent(lines: Iterable[str]) -> str:
+    """Return lines indented by two, long ones wrapped."""
+    return "\n".join(
+        row
+        for line in lines
+        for row in (_wrapped(line, "  ", "  ", keep_blanks=True) if line.strip() else [""])
+    )
+
+
+def columns(rows: Iterable[tuple[str, str]]) -> str:
+    """Return labelled facts as aligned `Label:  value` lines."""
+    known = list(rows)
+    width = min(_LABEL_WIDTH, max((len(label) + 2 for label, _ in known), default=0))
+    return "\n".join(
+        row for label, value in known for row in _wrapped(value, f"{label}: ".ljust(width), "  ")
+    )
+
+
+def hard_spaces(line: str) -> Markup:
+    """Return a line as HTML whose leading and doubled blanks are kept."""
+    return Markup(_LEADING.sub(lambda match: "\u00a0" * len(match[0]), str(escape(line))))
+
+
+def tidy(text: str) -> str:
+    """Return a text part without ragged blanks: no trailing ones, one blank line at most between blocks."""
+    rows = [row if row == "-- " else row.rstrip() for row in text.strip("\n").split("\n")]
+    kept = [row for index, row in enumerate(rows) if row or (index and rows[index - 1])]
+    return "\n".join(kept).strip("\n") + "\n"
+
+
+def safe_link(is_safe: Callable[[str], bool]) -> Callable[[str], str]:
+    """Return the filter `link`: an address our pages may have (B40), or `#` in place of any other."""
+
+    def link(url: str) -> str:
+        return url if is_safe(str(url)) else "#"
+
+    return link
+
+
+def _wrapped(text: str, first: str, rest: str, *, keep_blanks: bool = False) -> list[str]:
+    if len(first) + len(text) <= WIDTH and "\n" not in text:
+        return [first + text]
+    rows = textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=not keep_blanks,
+    )
+    return [part for row in rows for part in _broken(row, rest)]
+
+
+def _broken(row: str, rest: str) -> list[str]:
+    """Break a row that one long word made too wide, unless the word is an address."""
+    if len(row) <= WIDTH or _LINK.search(row):
+        return [row]
+    step = WIDTH - len(rest)
+    return [row[:WIDTH], *(rest + row[at : at + step] for at in range(WIDTH, len(row), step))]

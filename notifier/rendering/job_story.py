@@ -1,0 +1,312 @@
+"""The story of a job: success, failure, partial success, a scheduled backup."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from notifier.rendering.cleaning import cut, lines, one_line, words
+from notifier.rendering.language import duration
+from notifier.rendering.telling import (
+    LIST_LIMIT,
+    VALUE_LIMIT,
+    count,
+    part,
+    parts,
+    rows_of,
+    sentence,
+    text,
+    when,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from notifier.rendering.telling import Link, Row, Telling
+
+ERROR_LINES = 25
+ERROR_CHARACTERS = 2000
+_FAILED = ("failed", "failure", "error")
+_DONE = ("success", "succeeded", "ok", "done")
+
+
+def title(job: Mapping[str, object]) -> str:
+    """Return the job's type and number: `Config backup #4812`."""
+    return f"{words(str(job['type']))} #{job['id']}"
+
+
+def counts(job: Mapping[str, object]) -> tuple[int | None, int | None, int | None]:
+    """Return how many devices there were, were done, and failed; None for what cannot be known."""
+    targets = part(job, "targets")
+    total, done, failed = (count(targets, key) for key in ("total", "succeeded", "failed"))
+    if total is None and done is not None and failed is not None:
+        total = done + failed
+    if total is not None and done is None and failed is not None and failed <= total:
+        done = total - failed
+    if total is not None and failed is None and done is not None and done <= total:
+        failed = total - done
+    return total, done, failed
+
+
+def headline(t: Telling, event_type: str, job: Mapping[str, object]) -> str:
+    """Return the result as one sentence."""
+    total, done, failed = counts(job)
+    status = job.get("status")
+    name = title(job)
+    if event_type == "scheduled_backup_complete":
+        return _backup_headline(t, name, status, total, done)
+    if status == "partial":
+        return _partial_headline(t, name, total, done, failed)
+    if status == "failed":
+        return _failed_headline(t, job, name, total, failed)
+    if total and (done is None or done >= total):
+        return t.ngettext(
+            "%(job)s finished on %(n)s device", "%(job)s finished on all %(n)s devices", total, job=name
+        )
+    if total and done is not None:
+        return t.ngettext(
+            "%(job)s finished on %(done)s of %(n)s device",
+            "%(job)s finished on %(done)s of %(n)s devices",
+            total,
+            job=name,
+            done=t.language.number(done),
+        )
+    return t.gettext("%(job)s finished", job=name)
+
+
+def _failed_headline(
+    t: Telling, job: Mapping[str, object], name: str, total: int | None, failed: int | None
+) -> str:
+    broken = [text(device, "hostname") for device in parts(job, "devices") if _result(device) == "failed"]
+    if len(broken) == 1 and broken[0] and (failed or total or 1) == 1:
+        return t.gettext("%(job)s failed on %(device)s", job=name, device=broken[0])
+    if total and failed is not None and 0 < failed < total:
+        return t.ngettext(
+            "%(job)s failed on %(failed)s of %(n)s device",
+            "%(job)s failed on %(failed)s of %(n)s devices",
+            total,
+            job=name,
+            failed=t.language.number(failed),
+        )
+    if total and failed is not None and failed >= total:
+        return t.ngettext(
+            "%(job)s failed on %(n)s device", "%(job)s failed on all %(n)s devices", total, job=name
+        )
+    return t.gettext("%(job)s failed", job=name)
+
+
+def _partial_headline(t: Telling, name: str, total: int | None, done: int | None, failed: int | None) -> str:
+    if total and done is not None and failed is not None:
+        return t.ngettext(
+            "%(done)s of %(n)s device done, %(failed)s failed",
+            "%(done)s of %(n)s devices done, %(failed)s failed",
+            total,
+            done=t.language.number(done),
+            failed=t.language.number(failed),
+        )
+    if failed:
+        return t.ngettext(
+            "%(job)s failed on %(n)s device, the others are done",
+            "%(job)s failed on %(n)s devices, the others are done",
+            failed,
+            job=name,
+        )
+    return t.gettext("%(job)s is only partly done", job=name)
+
+
+def _backup_headline(t: Telling, name: str, status: object, total: int | None, done: int | None) -> str:
+    if status == "failed":
+        return t.gettext("%(job)s failed: nothing is safely saved", job=name)
+    if total and done is not None and done < total:
+        return t.ngettext(
+            "%(job)s saved %(done)s of %(n)s device",
+            "%(job)s saved %(done)s of %(n)s devices",
+            total,
+            job=name,
+            done=t.language.number(done),
+        )
+    if total and status == "success":
+        return t.ngettext("%(job)s saved %(n)s device", "%(job)s saved all %(n)s devices", total, job=name)
+    if status == "partial":
+        return t.gettext("%(job)s saved only some of the devices", job=name)
+    return t.gettext("%(job)s is complete", job=name)
+
+
+def preheader(t: Telling, event_type: str, job: Mapping[str, object]) -> str:
+    """Return what the inbox shows beside the subject: the cause or the numbers."""
+    total, done, _ = counts(job)
+    took = _took(job)
+    numbers = ""
+    if total and done is not None:
+        numbers = t.ngettext(
+            "%(done)s of %(n)s device done",
+            "%(done)s of %(n)s devices done",
+            total,
+            done=t.language.number(done),
+        )
+    if numbers and took:
+        numbers = t.gettext("%(numbers)s in %(duration)s", numbers=numbers, duration=took)
+    by = text(job, "requested_by", 60)
+    started = t.gettext("Started by %(name)s.", name=by) if by else ""
+    if job.get("status") == "failed":
+        cause = one_line(text(job, "error", 2000).partition("\n")[0], 80)
+        return t.preheader((sentence(cause), sentence(numbers), started))
+    if job.get("status") == "partial":
+        return t.preheader((_who_failed(t, job), sentence(numbers), started))
+    following = t.moment(job.get("next_run_at")) if event_type == "scheduled_backup_complete" else ""
+    changed = count(job, "changed")
+    differs = (
+        t.ngettext("%(n)s configuration changed.", "%(n)s configurations changed.", changed)
+        if changed is not None
+        else ""
+    )
+    upcoming = t.gettext("Next run %(time)s.", time=following) if following else ""
+    return t.preheader((sentence(numbers), differs, upcoming, started))
+
+
+def _who_failed(t: Telling, job: Mapping[str, object]) -> str:
+    names = [text(d, "hostname", 40) for d in parts(job, "devices") if _result(d) == "failed"]
+    names = [name for name in names if name]
+    failed = counts(job)[2] or len(names)
+    if not failed:
+        return ""
+    if not names:
+        return t.ngettext("%(n)s device failed.", "%(n)s devices failed.", failed)
+    shown = ", ".join(names[:3]) + (" …" if failed > len(names[:3]) else ".")
+    return t.ngettext(
+        "%(n)s device failed: %(names)s", "%(n)s devices failed: %(names)s", failed, names=cut(shown, 70)
+    )
+
+
+def _took(job: Mapping[str, object]) -> str:
+    start, end = when(job.get("started_at")), when(job.get("finished_at"))
+    return duration((end - start).total_seconds()) if start and end and end >= start else ""
+
+
+def facts(t: Telling, job: Mapping[str, object]) -> list[Row]:
+    """Return the labelled facts; what the event does not say is left out with its label."""
+    total, done, failed = counts(job)
+    result = ""
+    if total is not None and done is not None:
+        result = t.ngettext(
+            "%(done)s of %(n)s device done",
+            "%(done)s of %(n)s devices done",
+            total,
+            done=t.language.number(done),
+        )
+        if failed:
+            result = t.gettext(
+                "%(result)s, %(failed)s failed", result=result, failed=t.language.number(failed)
+            )
+    elif total is not None:
+        result = t.ngettext("%(n)s device", "%(n)s devices", total)
+    schedule = part(job, "schedule")
+    changed, size = count(job, "changed"), count(job, "size_bytes")
+    number = count(schedule, "id")
+    started = t.moment(job.get("started_at"))
+    found = [
+        (t.gettext("Job"), title(job)),
+        (t.gettext("Customer"), one_line(t.customer.name, 120)),
+        (
+            t.gettext("Environment"),
+            "" if t.site.environment == "production" else one_line(t.site.environment),
+        ),
+        (t.gettext("Result"), result),
+        (t.gettext("Schedule"), text(schedule, "name") or (f"#{number}" if number else "")),
+        (t.gettext("Started by"), text(job, "requested_by")),
+        (t.gettext("Requested"), "" if started else t.moment(job.get("requested_at"))),
+        (t.gettext("Started"), started),
+        (t.gettext("Finished"), t.moment(job.get("finished_at"))),
+        (t.gettext("Duration"), _took(job)),
+        (t.gettext("Changed"), "" if changed is None else _configurations(t, changed)),
+        (t.gettext("Size"), "" if size is None else t.language.size(size)),
+        (t.gettext("Stored at"), text(job, "storage", VALUE_LIMIT)),
+        (t.gettext("Next run"), t.moment(job.get("next_run_at"))),
+    ]
+    return [(label, value) for label, value in found if value]
+
+
+def _configurations(t: Telling, changed: int) -> str:
+    return t.ngettext("%(n)s configuration", "%(n)s configurations", changed)
+
+
+def error(t: Telling, job: Mapping[str, object]) -> dict[str, object] | None:
+    """Return the error and the end of the log, within the limits of a mail, and what was cut (B38)."""
+    cause = job.get("error")
+    excerpt = job.get("log_excerpt")
+    shown, was_cut = lines(
+        cause if isinstance(cause, str) else "", max_lines=ERROR_LINES, max_characters=ERROR_CHARACTERS
+    )
+    shown = shown if any(shown) else []
+    left = ERROR_CHARACTERS - sum(len(line) + 1 for line in shown)
+    log: list[str] = []
+    if isinstance(excerpt, str) and len(shown) < ERROR_LINES and left > 0 and not was_cut:
+        log, was_cut = lines(excerpt, max_lines=ERROR_LINES - len(shown), max_characters=left)
+        log = log if any(log) and log != shown else []
+    if not shown and not log:
+        return None
+    whole = count(job, "log_lines")
+    note = ""
+    if whole:
+        note = (
+            t.ngettext("Cut; the log has %(n)s line.", "Cut; the log has %(n)s lines.", whole)
+            if was_cut
+            else t.ngettext("The log has %(n)s line.", "The log has %(n)s lines.", whole)
+        )
+    elif was_cut:
+        note = t.gettext("Cut; the job log has all of it.")
+    return {"lines": shown, "log": log, "note": note}
+
+
+def devices(t: Telling, job: Mapping[str, object], *, only: str | None) -> dict[str, object] | None:
+    """Return a table of devices, failed ones first, at most ten of them, and how many more there are.
+
+    `only` is the one result to list, or None for all of them.
+    """
+    listed = [(_result(device), device) for device in parts(job, "devices") if text(device, "hostname")]
+    listed = [entry for entry in listed if only in (None, entry[0])]
+    listed.sort(key=lambda entry: entry[0] != "failed")
+    if not listed:
+        return None
+    rows = [
+        (text(device, "hostname"), _word(t, result, device), text(device, "message", VALUE_LIMIT))
+        for result, device in listed[:LIST_LIMIT]
+    ]
+    known = counts(job)[2] if only == "failed" else counts(job)[0]
+    more = max(len(listed), known or 0) - len(rows)
+    return {
+        "rows": rows,
+        "more": t.ngettext("and %(n)s more device", "and %(n)s more devices", more) if more > 0 else "",
+    }
+
+
+def notes(t: Telling, job: Mapping[str, object]) -> dict[str, object] | None:
+    """Return the devices of a successful job that have something to say."""
+    speaking = [device for device in parts(job, "devices") if text(device, "message")]
+    return devices(t, {"devices": speaking}, only=None) if speaking else None
+
+
+def summary(job: Mapping[str, object]) -> list[Row]:
+    """Return the job's own summary as rows."""
+    return rows_of(job.get("summary"))
+
+
+def actions(t: Telling, event_type: str, job: Mapping[str, object]) -> tuple[Link | None, list[Link]]:
+    """Return the button, and no further links: the job's page has the rest."""
+    url = t.link("job", job_id=count(job, "id"))
+    if url is None:
+        return None, []
+    if event_type == "scheduled_backup_complete" and job.get("status") == "success":
+        return (t.gettext("Open the backup"), url), []
+    if event_type == "job_success":
+        return (t.gettext("Open job #%(number)s", number=job["id"]), url), []
+    return (t.gettext("Open the job log"), url), []
+
+
+def _result(device: Mapping[str, object]) -> str:
+    status = text(device, "status").lower()
+    return "failed" if status in _FAILED else "done" if status in _DONE else status
+
+
+def _word(t: Telling, result: str, device: Mapping[str, object]) -> str:
+    known = {"failed": t.gettext("Failed"), "done": t.gettext("Done")}
+    return known.get(result) or words(text(device, "status"))

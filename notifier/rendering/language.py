@@ -1,0 +1,121 @@
+"""The languages mails are written in: sentences by gettext catalogues, dates and numbers by Babel."""
+
+from __future__ import annotations
+
+import gettext
+import io
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from babel.core import Locale
+from babel.dates import format_date
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import PoFileError, read_po
+from babel.numbers import format_decimal
+
+from notifier.domain.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+ENGLISH = "en"
+_FORMATS = {"en": "en_GB"}  # day, month, year; 24 hours
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_STEP = 1024
+
+
+class Language:
+    """One language: its sentences and how it writes dates and numbers. Immutable after construction."""
+
+    def __init__(self, code: str, catalogue: gettext.NullTranslations) -> None:
+        self.code = code
+        self.direction = Locale.parse(code).text_direction
+        self._formats = Locale.parse(_FORMATS.get(code, code))
+        self._catalogue = catalogue
+
+    def gettext(self, message: str, **values: object) -> str:
+        """Return the sentence in this language, `%(name)s` filled in."""
+        return self._catalogue.gettext(message) % values
+
+    def ngettext(self, singular: str, plural: str, n: int, **values: object) -> str:
+        """Return the sentence for `n` things; `%(n)s` is the number, written as this language does."""
+        return self._catalogue.ngettext(singular, plural, n) % {"n": self.number(n), **values}
+
+    def number(self, n: int) -> str:
+        """Return a count with this language's grouping: `12,000`."""
+        return str(n) if 0 <= n < 1000 else str(format_decimal(n, locale=self._formats))  # noqa: PLR2004 - no grouping below
+
+    def size(self, octets: int) -> str:
+        """Return a size in binary units: `1.5 MiB`."""
+        value, unit = float(octets), 0
+        while value >= _STEP and unit < len(_UNITS) - 1:
+            value, unit = value / _STEP, unit + 1
+        number = format_decimal(value, "0.0" if unit else "0", locale=self._formats)
+        return f"{number} {_UNITS[unit]}"
+
+    def moment(self, at: datetime, zone: ZoneInfo) -> str:
+        """Return a time in the reader's zone: `4 March 2025, 03:00 CET (UTC+01:00)`."""
+        local = at.astimezone(zone)
+        date = format_date(local, "long", locale=self._formats)
+        offset = local.strftime("%z")
+        spelled = f"UTC{offset[:3]}:{offset[3:5]}"
+        name = local.tzname() or ""
+        if name == "UTC":
+            spelled = "UTC"
+        elif name.isalpha():
+            spelled = f"{name} ({spelled})"
+        return f"{date}, {local:%H:%M} {spelled}"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in the two largest units that matter: `6 min 12 s`, `2 h 5 min`, `1 d 3 h`."""
+    total = max(0, round(seconds))
+    minutes, second = divmod(total, 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    parts = [(days, "d"), (hour, "h"), (minute, "min"), (second, "s")]
+    first = next((index for index, (amount, _) in enumerate(parts) if amount), len(parts) - 1)
+    shown = [f"{amount} {unit}" for amount, unit in parts[first : first + 2] if amount]
+    return " ".join(shown) or "0 s"
+
+
+@lru_cache(maxsize=1024)
+def zone(*names: str) -> ZoneInfo:
+    """Return the first time zone of these that exists, else UTC."""
+    for name in names:
+        try:
+            return ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            continue
+    return ZoneInfo("UTC")
+
+
+def load(directory: Path) -> Mapping[str, Language]:
+    """Return English and every language with a catalogue `<code>.po` in the directory.
+
+    Raises ConfigurationError naming a catalogue that cannot be read.
+    """
+    languages = {ENGLISH: Language(ENGLISH, gettext.NullTranslations())}
+    for path in sorted(directory.glob("*.po")):
+        try:
+            with path.open("rb") as source:
+                catalogue = read_po(source, locale=path.stem, abort_invalid=True)
+        except (OSError, ValueError, PoFileError) as exc:
+            raise ConfigurationError([f"the catalogue {path} cannot be read: {exc}"]) from exc
+        compiled = io.BytesIO()
+        write_mo(compiled, catalogue)
+        compiled.seek(0)
+        languages[path.stem] = Language(path.stem, gettext.GNUTranslations(compiled))
+    return languages
+
+
+def choose(languages: Mapping[str, Language], *locales: str) -> Language:
+    """Return the language of the first locale we have a catalogue for (`de_CH` -> German), else English."""
+    for locale in locales:
+        code = locale.replace("-", "_").partition("_")[0].lower()
+        if code in languages:
+            return languages[code]
+    return languages[ENGLISH]
