@@ -1,0 +1,131 @@
+"""The `notifier` command: its options, its table of sub-commands, its exit codes (contract section 6)."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from notifier.cli.output import Output, shown
+from notifier.domain.errors import ConfigurationError, NotifierError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from notifier.config import Settings
+
+DONE, FAILED, USAGE, CONFIGURATION = 0, 1, 2, 78
+
+# name: (module below notifier.cli, one line for the overview). The module holds a click command or group in
+# an attribute of the name, with _ for -; it is imported only when that command is used. A command returns
+# None or its exit code.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "secrets": ("encryption_keys", "Make and rotate encryption keys."),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What every command gets: `@click.pass_obj def command(context: Context)`."""
+
+    config_path: Path | None
+    environ: Mapping[str, str]
+    overrides: Mapping[str, object] = field(default_factory=dict)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The configuration, read at first use. Raises ConfigurationError with every fault."""
+        from notifier import config  # noqa: PLC0415 - the help and generate-key need no configuration
+
+        return config.load(self.config_path, self.environ, self.overrides)
+
+    def overridden(self, flags: Mapping[str, object]) -> Context:
+        """Return a context whose settings are overridden by `flags` ("section.key"); None: flag not given."""
+        given = {key: value for key, value in flags.items() if value is not None}
+        return replace(self, overrides={**self.overrides, **given})
+
+    def output(self, *, as_json: bool) -> Output:
+        """Return the way to print results: tables for people, JSON with `as_json`."""
+        return Output(as_json=as_json, stdout=sys.stdout, stderr=sys.stderr)
+
+
+class LazyGroup(click.Group):
+    """A group whose sub-commands are imported when they are used, so that `--help` is quick."""
+
+    def __init__(self, *, table: Mapping[str, tuple[str, str]] = COMMANDS, **options: Any) -> None:  # noqa: ANN401 - click's own options
+        super().__init__(**options)
+        self.table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return every name, in the order of the table."""
+        del ctx
+        return list(self.table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of `cmd_name` and return its command."""
+        del ctx
+        if cmd_name not in self.table:
+            return None
+        module = importlib.import_module(f"notifier.cli.{self.table[cmd_name][0]}")
+        command = getattr(module, cmd_name.replace("-", "_"))
+        assert isinstance(command, click.Command)  # noqa: S101 - a fault of ours, not of the caller
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the overview from the table, importing nothing."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in self.table.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="The configuration file. Default: $NOTIFIER_CONFIG, ./config.toml, /etc/notifier/config.toml.",
+)
+@click.version_option(package_name="notifier", prog_name="notifier")
+@click.pass_context
+def notifier(ctx: click.Context, config_path: Path | None) -> None:
+    """Job events on RabbitMQ become mails, through each customer's own SMTP server, every one logged.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 78 the configuration must be changed.
+    """
+    ctx.obj = Context(config_path=config_path, environ=os.environ)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; what it knows how to name is told without a traceback."""
+    try:
+        result = notifier.main(
+            args=list(args) if args is not None else None, prog_name="notifier", standalone_mode=False
+        )
+    except click.exceptions.Abort:
+        click.echo("notifier: stopped", err=True)
+        return FAILED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except ConfigurationError as error:
+        return _tell(error.problems, CONFIGURATION)
+    except NotifierError as error:
+        return _tell([str(error)], FAILED)
+    except BrokenPipeError:
+        # The reader of a pipe (`notifier events list | head`) went away: nobody is left to be told.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return result if isinstance(result, int) else DONE
+
+
+def _tell(problems: Sequence[str], exit_code: int) -> int:
+    for problem in problems:
+        click.echo(f"notifier: {shown(problem)}", err=True)
+    return exit_code
