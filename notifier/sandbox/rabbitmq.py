@@ -31,7 +31,7 @@ class RabbitNode:
     """A node of our own. The constructor makes and starts it; `directory` None means temporary.
 
     Nothing of a system's RabbitMQ leaks in or is touched: home, cookie, ports, epmd, logs, plugins and
-    configuration are the node's own, and every port is on loopback. Raises SandboxError with the end of the log.
+    configuration are the node's own, and every port is on loopback. Raises SandboxError with the log's end.
     """
 
     def __init__(self, binaries: Binaries, *, directory: Path | None = None) -> None:
@@ -50,7 +50,7 @@ class RabbitNode:
             raise
 
     def _kept_password(self) -> str:
-        """A new data folder gets its login from the configuration, so the password lives as long as the data."""
+        """The configuration sets the login of new data only, so the password is kept with the data."""
         password_file = self._root / "password"
         if not password_file.exists():
             password_file.touch(mode=0o600)
@@ -165,8 +165,8 @@ class RabbitNode:
     def kill(self) -> None:
         """End the node with SIGKILL, as a crash would.
 
-        RabbitMQ writes the directory of its quorum queues with a delay: one that was declared less than about two
-        seconds before this never comes back, which says nothing about the program under test.
+        RabbitMQ writes the directory of its quorum queues with a delay: one that was declared less than about
+        two seconds before never answers again, which says nothing about the program under test.
         """
         if self._process is not None:
             self._process.stop(number=signal.SIGKILL)
@@ -229,24 +229,42 @@ def obtain(
             raise ConfigurationError([f"the given RabbitMQ does not answer: {problem}"])
         return GivenBroker(url, source="the given URL")
 
-    packages = cache or default_cache()
+    nodes = _private_ways(directory=directory, apt_install=apt_install, cache=cache, say=say)
     Broker = ways.Way[RabbitNode | GivenBroker]  # noqa: N806 - a type
-    private = [
-        Broker(
-            name="a local RabbitMQ", take=lambda: RabbitNode(rabbitmq_binaries.local(), directory=directory)
+    order = [Broker(name=way.name, take=way.take) for way in nodes]
+    order.insert(1, Broker(name="Docker", take=lambda: _container(say)))  # before Debian's packages
+    order.append(Broker(name="a broker of yours", take=_ask_for_url))
+    return ways.first("RabbitMQ", order)
+
+
+def private(
+    *,
+    directory: Path | None = None,
+    apt_install: bool = True,
+    cache: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> RabbitNode:
+    """Start a private node, which can be killed and started again. Parameters and errors as for `obtain`."""
+    nodes = _private_ways(directory=directory, apt_install=apt_install, cache=cache, say=say)
+    return ways.first("private RabbitMQ node", nodes)
+
+
+def _private_ways(
+    *, directory: Path | None, apt_install: bool, cache: Path | None, say: Callable[[str], None]
+) -> list[ways.Way[RabbitNode]]:
+    """A local RabbitMQ first, then Debian's packages."""
+
+    def way(name: str, find: Callable[[], Binaries]) -> ways.Way[RabbitNode]:
+        return ways.Way(name=name, take=lambda: RabbitNode(find(), directory=directory))
+
+    return [
+        way("a local RabbitMQ", rabbitmq_binaries.local),
+        way("installing Debian's package", lambda: _installed(say, allowed=apt_install)),
+        way(
+            "unpacking Debian's packages",
+            lambda: rabbitmq_binaries.unpacked(cache or default_cache(), say),
         ),
-        Broker(name="Docker", take=lambda: _container(say)),
-        Broker(
-            name="installing Debian's package",
-            take=lambda: RabbitNode(_installed(say, allowed=apt_install), directory=directory),
-        ),
-        Broker(
-            name="unpacking Debian's packages",
-            take=lambda: RabbitNode(rabbitmq_binaries.unpacked(packages, say), directory=directory),
-        ),
-        Broker(name="a broker of yours", take=_ask_for_url),
     ]
-    return ways.first("RabbitMQ", private)
 
 
 def _installed(say: Callable[[str], None], *, allowed: bool) -> Binaries:

@@ -1,0 +1,120 @@
+"""Fixtures of the whole suite: real services, obtained without asking anybody and never skipped.
+
+`database`, `empty_database`, `amqp_url`: shared servers, a database of its own per test, and a broker on
+which each test uses names of its own. `own_postgres`, `own_rabbitmq`: servers that a test may kill and start
+again; put such tests into one xdist group (`pytest.mark.xdist_group("faults")`), so that only one worker
+starts them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from notifier.sandbox import postgres, rabbitmq
+from tests import services
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from notifier.sandbox.postgres import PostgresServer
+    from notifier.sandbox.rabbitmq import RabbitNode
+
+_DESK = "services_desk"
+_services = pytest.StashKey[services.Services]()
+_desk = pytest.StashKey[services.Desk]()
+
+
+class _Node(Protocol):
+    """The part of an xdist worker's handle that we use."""
+
+    workerinput: dict[str, object]
+
+
+def _say(line: str) -> None:
+    sys.__stderr__.write(f"\n{line}\n") if sys.__stderr__ else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # the controller, or the only process
+        config.stash[_services] = services.Services(os.environ, _say)
+        config.stash[_desk] = services.Desk(config.stash[_services])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: _Node) -> None:
+    """Tell each xdist worker where to ask."""
+    node.workerinput[_DESK] = node.config.stash[_desk].address  # type: ignore[attr-defined]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _desk in config.stash:
+        config.stash[_desk].close()
+        config.stash[_services].close()
+
+
+def _ask(config: pytest.Config, kind: services.Kind) -> str:
+    if _services in config.stash:
+        return config.stash[_services].ask(kind)
+    return services.ask_desk(str(config.workerinput[_DESK]), kind)  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="session")
+def postgres_url(pytestconfig: pytest.Config) -> str:
+    """The suite's PostgreSQL as its superuser, database `postgres`."""
+    return _ask(pytestconfig, "database")
+
+
+@pytest.fixture(scope="session")
+def database_template(pytestconfig: pytest.Config) -> str:
+    """The name of a database with schema.sql loaded; nobody connects to it."""
+    return _ask(pytestconfig, "template")
+
+
+@pytest.fixture
+def database(postgres_url: str, database_template: str) -> Iterator[services.Database]:
+    """This test's own database with the schema and no rows."""
+    with services.fresh_database(postgres_url, database_template) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def empty_database(postgres_url: str) -> Iterator[services.Database]:
+    """This test's own database without any table."""
+    with services.fresh_database(postgres_url, "template0") as fresh:
+        yield fresh
+
+
+@pytest.fixture(scope="session")
+def amqp_url(pytestconfig: pytest.Config) -> str:
+    """The suite's broker. Others use it too: give every object a name of its own and delete it afterwards."""
+    return _ask(pytestconfig, "broker")
+
+
+@pytest.fixture(scope="session")
+def _kept_postgres() -> Iterator[PostgresServer]:
+    with postgres.private(durable=False) as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgres(_kept_postgres: PostgresServer) -> PostgresServer:
+    """A running cluster of this worker's own, which the test may stop, kill and start."""
+    _kept_postgres.start()
+    return _kept_postgres
+
+
+@pytest.fixture(scope="session")
+def _kept_rabbitmq() -> Iterator[RabbitNode]:
+    with rabbitmq.private(say=_say, apt_install=os.environ.get(services.APT_INSTALL, "1") != "0") as node:
+        yield node
+
+
+@pytest.fixture
+def own_rabbitmq(_kept_rabbitmq: RabbitNode) -> RabbitNode:
+    """A running node of this worker's own, which the test may stop, kill and start."""
+    _kept_rabbitmq.start()
+    return _kept_rabbitmq
