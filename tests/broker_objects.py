@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from pika.exceptions import ChannelClosedByBroker
 
-from notifier.broker.connection import close_connection, open_connection, parameters
+from notifier.broker.connection import close_connection, connected, open_connection, parameters
 from notifier.broker.topology import Topology
 
 if TYPE_CHECKING:
@@ -71,13 +71,6 @@ class BrokerObjects:
             return False
         return True
 
-    def delete_all(self) -> None:
-        with self._connection.channel() as channel:
-            channel.queue_delete(self.topology.queue)
-            channel.queue_delete(self.topology.dead_letter_queue)
-            channel.exchange_delete(self.topology.exchange)
-            channel.exchange_delete(self.topology.dead_letter_exchange)
-
 
 @contextmanager
 def broker_objects(url: str) -> Iterator[BrokerObjects]:
@@ -86,5 +79,14 @@ def broker_objects(url: str) -> Iterator[BrokerObjects]:
     try:
         yield objects
     finally:
-        objects.delete_all()
         close_connection(connection)
+        _delete(url, objects.topology)
+
+
+def _delete(url: str, topology: Topology) -> None:
+    """Over a new connection: the test may have broken the other one."""
+    with connected(url, name="notifier tests") as connection, connection.channel() as channel:
+        for queue in (topology.queue, topology.dead_letter_queue):
+            channel.queue_delete(queue)
+        for exchange in (topology.exchange, topology.dead_letter_exchange):
+            channel.exchange_delete(exchange)

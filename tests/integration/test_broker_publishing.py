@@ -1,0 +1,131 @@
+"""Publishing with confirms on a real broker."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from notifier.broker.publisher import Publisher
+from notifier.broker.topology import ensure
+from notifier.domain.errors import BrokerRefused, BrokerUnavailable, NotFound, Unroutable
+from tests.broker_objects import BrokerObjects, broker_objects
+from tests.tcp_proxy import tcp_proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture
+def broker(amqp_url: str) -> Iterator[BrokerObjects]:
+    with broker_objects(amqp_url) as objects:
+        ensure(amqp_url, objects.topology)
+        yield objects
+
+
+def test_a_published_event_is_on_the_queue_persistent_and_described(broker: BrokerObjects) -> None:
+    with Publisher(broker.url, exchange=broker.topology.exchange, now=lambda: 1_700_000_000.7) as publisher:
+        publisher.publish(
+            b"{}",
+            routing_key="job_failed.1",
+            event_type="job_failed",
+            message_id="job-1",
+            headers={"traceparent": "00-1-2-01"},
+        )
+    ((body, properties),) = broker.take(broker.topology.queue)
+    assert body == b"{}"
+    assert properties.content_type == "application/cloudevents+json"
+    assert properties.delivery_mode == 2
+    assert (properties.message_id, properties.type) == ("job-1", "job_failed")
+    assert (properties.timestamp, properties.app_id) == (1_700_000_000, "notifier")
+    assert (properties.headers or {})["traceparent"] == "00-1-2-01"
+
+
+def test_an_event_that_reaches_no_queue_is_an_error_and_the_next_one_goes_through(
+    broker: BrokerObjects,
+) -> None:
+    """D12: without `mandatory` it would be confirmed and lost."""
+    broker.channel.queue_unbind(broker.topology.queue, broker.topology.exchange, "#")
+    broker.channel.queue_bind(broker.topology.queue, broker.topology.exchange, "job_failed")
+    with Publisher(broker.url, exchange=broker.topology.exchange) as publisher:
+        with pytest.raises(Unroutable, match="job_success"):
+            publisher.publish(b"{}", routing_key="job_success")
+        publisher.publish(b"{}", routing_key="job_failed")
+    assert len(broker.take(broker.topology.queue)) == 1
+
+
+def test_a_missing_exchange_is_named_and_does_not_spoil_the_next_event(broker: BrokerObjects) -> None:
+    with Publisher(broker.url, exchange="no.such.exchange") as publisher:
+        for _try in range(2):
+            with pytest.raises(NotFound, match=r"no\.such\.exchange"):
+                publisher.publish(b"{}", routing_key="job_failed")
+
+
+def test_a_queue_that_refuses_is_unavailable_not_silence(broker: BrokerObjects) -> None:
+    """T11: a full queue with reject-publish answers with a nack."""
+    full = f"{broker.topology.queue}.full"
+    arguments: dict[str, str | int] = {"x-max-length": 0, "x-overflow": "reject-publish"}
+    broker.channel.queue_declare(full, exclusive=True, arguments=arguments)
+    broker.channel.queue_bind(full, broker.topology.exchange, "job_failed")
+    with (
+        Publisher(broker.url, exchange=broker.topology.exchange, patience=0.3) as publisher,
+        pytest.raises(BrokerUnavailable, match="full"),
+    ):
+        publisher.publish(b"{}", routing_key="job_failed")
+
+
+def test_an_event_whose_confirm_is_lost_is_published_again(broker: BrokerObjects) -> None:
+    """D12: the broker took the first copy, only its confirm went missing."""
+    parts = urlsplit(broker.url)
+    published = lost = False
+
+    def lose_first_confirm(towards_target: bool, data: bytes) -> bool:  # noqa: FBT001 - the proxy's signature
+        nonlocal published, lost
+        published = published or (towards_target and b"marked-body" in data)
+        if published and not towards_target and not lost:
+            lost = True
+            return False
+        return True
+
+    with tcp_proxy((parts.hostname or "127.0.0.1", parts.port or 5672)) as proxy:
+        url = parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{proxy.port}").geturl()
+        with Publisher(url, exchange=broker.topology.exchange) as publisher:
+            proxy.on_data = lose_first_confirm
+            publisher.publish(b"marked-body", routing_key="job_failed", message_id="one")
+            assert proxy.connections == 2
+    copies = broker.take(broker.topology.queue)
+    assert [properties.message_id for _body, properties in copies] == ["one", "one"]
+
+
+def test_an_absent_broker_is_reported_after_the_patience() -> None:
+    started = time.monotonic()
+    with (
+        Publisher("amqp://guest:guest@127.0.0.1:1/", patience=0.5) as publisher,
+        pytest.raises(BrokerUnavailable, match="Connection refused"),
+    ):
+        publisher.publish(b"{}", routing_key="job_failed")
+    assert time.monotonic() - started < 5
+
+
+def test_a_refused_login_is_not_tried_again(broker: BrokerObjects) -> None:
+    url = "amqp://nobody:hunter2@" + broker.url.partition("@")[2]
+    waits: list[float] = []
+    with Publisher(url, sleep=waits.append) as publisher, pytest.raises(BrokerRefused):
+        publisher.publish(b"{}", routing_key="job_failed")
+    assert waits == []
+
+
+def test_publishing_needs_no_library_but_pika() -> None:
+    script = (
+        "import sys, notifier.broker.publisher\n"
+        "heavy = {'structlog', 'pydantic', 'sqlalchemy', 'tenacity', 'jinja2', 'click', 'lxml', 'psycopg2'}\n"
+        "print(*sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
