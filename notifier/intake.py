@@ -98,6 +98,7 @@ class Intake:
         Raises DatabaseUnavailable when nothing was committed; the messages must then go back to the queue.
         """
         items = [self._decode(message) for message in batch]
+        self._metrics.intake_batch(len(batch))
         try:
             answers = self._commit(items)
         except DataRejected:
@@ -292,7 +293,10 @@ class Intake:
             )
         elif isinstance(item, _Accepted):
             event = item.event
-            self._metrics.event_received(event.type, outcome)
+            if outcome == "duplicate":
+                self._metrics.event_duplicate()
+            else:
+                self._metrics.event_taken(event.type, outcome)
             _log.info(
                 "event_taken",
                 outcome=outcome,

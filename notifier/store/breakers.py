@@ -43,7 +43,7 @@ SET failures = CASE WHEN w.opens THEN 0 ELSE b.failures + %(soft)s END,
     last_reason = %(reason)s,
     last_fault_at = now()
 FROM (SELECT server_id, open_until <= now() AND (%(at_once)s OR (trips > 0 AND %(soft)s > 0)
-                OR failures + %(soft)s >= %(faults)s OR refusals + %(refusal)s >= %(refusals)s) AS opens
+                OR failures + %(soft)s >= %(faults)s OR refusals + %(refusal)s >= %(refusals_to_open)s) AS opens
       FROM smtp_breakers WHERE server_id = %(server)s FOR UPDATE) w
 WHERE b.server_id = w.server_id
 RETURNING w.opens
@@ -92,7 +92,7 @@ def fault(
     message: str,
     reason: str | None,
     soft: bool,
-    refusal: bool,
+    refusals: int,
     at_once: bool,
     initial: float,
     maximum: float,
@@ -100,7 +100,8 @@ def fault(
 ) -> bool:
     """Count one fault of the server; True when this one opened its breaker.
 
-    reason is auth or tls for a fault of the configuration. soft counts towards three, refusal towards ten in a row, at_once opens. It stays open for initial seconds, doubled
+    reason is auth or tls for a fault of the configuration. soft counts one towards three, refusals
+    add towards ten in a row, at_once opens. It stays open for initial seconds, doubled
     with each opening up to maximum, times stretch (jitter). When it opens, the lanes of its customers are put off and
     the mails that wait show the fault.
     """
@@ -109,13 +110,13 @@ def fault(
         "message": message[:1000],
         "reason": reason,
         "soft": int(soft),
-        "refusal": int(refusal),
+        "refusal": refusals,
         "at_once": at_once,
         "initial": initial,
         "maximum": maximum,
         "stretch": stretch,
         "faults": FAULTS_TO_OPEN,
-        "refusals": REFUSALS_TO_OPEN,
+        "refusals_to_open": REFUSALS_TO_OPEN,
     }
     opened = bool(connection.exec_driver_sql(_FAULT, parameters).scalar())
     if opened:

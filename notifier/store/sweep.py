@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from notifier.domain.backlog import Backlog
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy.engine import Connection
+
+    from notifier.domain.vocabulary import FailureReason
 
 MAX_LOST_CLAIMS = 3
 _ROWS = 500
@@ -37,7 +44,7 @@ WITH lost AS (
             ELSE 'a worker vanished while preparing the mail' END,
         lock_token = NULL, locked_by = NULL, lease_until = NULL, handoff_at = NULL
     FROM judged j WHERE n.id = j.id AND n.status = 'pending'
-    RETURNING n.id, n.customer_id, n.status, n.next_attempt_at, j.stamped
+    RETURNING n.id, n.customer_id, n.status, n.failure_reason, n.next_attempt_at, j.stamped
 ), lanes AS (
     SELECT l.customer_id, greatest(d.due, b.open_until) AS due
     FROM (SELECT customer_id, min(next_attempt_at) AS due FROM done WHERE status = 'pending' GROUP BY 1) d
@@ -47,8 +54,7 @@ WITH lost AS (
     UPDATE delivery_lanes l SET next_due_at = least(l.next_due_at, w.due) FROM lanes w
     WHERE l.customer_id = w.customer_id
 )
-SELECT count(*) FILTER (WHERE NOT stamped), count(*) FILTER (WHERE stamped), count(*) FILTER (WHERE status = 'failed')
-FROM done
+SELECT stamped, failure_reason, count(*) AS mails FROM done GROUP BY 1, 2
 """
 
 # The reason is the last fault that kept it waiting: its own, else its server's.
@@ -90,13 +96,21 @@ FROM asleep a WHERE l.customer_id = a.customer_id
 """
 
 
+_BACKLOG = """
+SELECT count(*) AS pending, count(*) FILTER (WHERE next_attempt_at <= now() AND lock_token IS NULL) AS due,
+    coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS age,
+    (SELECT count(*) FROM smtp_breakers WHERE open_until > now()) AS breakers
+FROM notification_events WHERE status = 'pending'
+"""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TakenBack:
-    """Rows whose worker vanished: never handed over, possibly handed over, and of both those that ended as failed."""
+    """Rows whose worker vanished: never handed over, possibly handed over, and of both those that ended, by reason."""
 
     unsent: int
     ambiguous: int
-    failed: int
+    failed: Mapping[FailureReason, int]
 
 
 def take_back(
@@ -111,11 +125,19 @@ def take_back(
         "max_attempts": max_attempts,
         "delay": ambiguous_delay,
     }
-    unsent, ambiguous, failed = connection.exec_driver_sql(_TAKE_BACK, parameters).one()
-    return TakenBack(unsent=unsent, ambiguous=ambiguous, failed=failed)
+    rows = connection.exec_driver_sql(_TAKE_BACK, parameters).all()
+    failed: Counter[FailureReason] = Counter()
+    for row in rows:
+        if row.failure_reason is not None:
+            failed[row.failure_reason] += row.mails
+    return TakenBack(
+        unsent=sum(row.mails for row in rows if not row.stamped),
+        ambiguous=sum(row.mails for row in rows if row.stamped),
+        failed=failed,
+    )
 
 
-def expire(connection: Connection) -> list[str]:
+def expire(connection: Connection) -> list[FailureReason]:
     """Fail up to 500 mails past their time, breaker or not; returns the failure reason of each."""
     return [row[0] for row in connection.exec_driver_sql(_EXPIRE, {"rows": _ROWS})]
 
@@ -123,3 +145,11 @@ def expire(connection: Connection) -> list[str]:
 def repair_lanes(connection: Connection) -> int:
     """Wake lanes that sleep although a mail of theirs is due; returns how many. None, unless rows were changed by hand."""
     return int(connection.exec_driver_sql(_REPAIR_LANES).rowcount)
+
+
+def backlog(connection: Connection) -> Backlog:
+    """Count what waits."""
+    row = connection.exec_driver_sql(_BACKLOG).one()
+    return Backlog(
+        pending=row.pending, due=row.due, oldest_pending_age=max(0.0, row.age), breakers_open=row.breakers
+    )

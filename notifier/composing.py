@@ -1,0 +1,143 @@
+"""From a claimed mail to the bytes that leave: render once per event and kind of reader, assemble per recipient."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from notifier.domain import unsubscribe
+from notifier.domain.errors import HeaderInjection, InvalidAddress, RenderError, SmtpFault
+from notifier.domain.mail import MailFacts, assemble, encode_body
+from notifier.domain.vocabulary import FaultCause, Phase
+from notifier.rendering.site import Customer, Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+
+    from notifier.domain.mail import EncodedBody
+    from notifier.domain.servers import SmtpServer
+    from notifier.rendering.site import Site
+    from notifier.rendering.templates import Renderer
+    from notifier.store.claims import Batch, Mail
+
+_KEPT_BODIES = 64  # about 40 KB each
+
+_Key = tuple[int, Reader, str | None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Composed:
+    """A mail ready to leave. note tells why the built-in template replaced a customer's broken one."""
+
+    mail_from: str
+    rcpt_to: str
+    data: bytes
+    note: str | None
+
+
+class Composer:
+    """Makes the bytes of mails; thread-safe. now gives the time for the Date header."""
+
+    def __init__(
+        self,
+        *,
+        renderer: Renderer,
+        site: Site,
+        signing_keys: Sequence[str],
+        max_bytes: int,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._renderer = renderer
+        self._site = site
+        self._signing_keys = tuple(signing_keys)
+        self._personal = bool(site.links.get("unsubscribe"))
+        self._max_bytes = max_bytes
+        self._now = now
+        self._lock = threading.Lock()
+        self._bodies: OrderedDict[_Key, tuple[EncodedBody, str | None]] = OrderedDict()
+
+    def compose(self, mail: Mail, batch: Batch, sender: SmtpServer) -> Composed:
+        """Return the bytes of one mail. Raises SmtpFault in phase prepare for whatever makes that impossible."""
+        document = batch.documents[mail.job_event_id]
+        try:
+            encoded, note = self._body(mail, batch, document, sender.reply_to_email)
+            data = assemble(self._facts(mail, batch, sender, document), encoded, self._unsubscribe_url(mail))
+        except RenderError as exc:
+            raise _cannot(FaultCause.RENDER_ERROR, str(exc)) from exc
+        except HeaderInjection as exc:
+            raise _cannot(FaultCause.HEADER_INJECTION, str(exc)) from exc
+        except InvalidAddress as exc:
+            raise _cannot(FaultCause.INVALID_RECIPIENT, str(exc)) from exc
+        except Exception as exc:
+            # Whatever breaks while making one mail must end that mail, not the thread that makes all others.
+            raise _cannot(FaultCause.RENDER_ERROR, f"{type(exc).__name__}: {exc}") from exc
+        if len(data) > self._max_bytes:
+            detail = f"the mail has {len(data)} bytes, delivery.max_message_bytes allows {self._max_bytes}"
+            raise _cannot(FaultCause.TOO_LARGE, detail)
+        return Composed(
+            mail_from=sender.from_email, rcpt_to=mail.recipient_email, data=data, note=note
+        )
+
+    def _body(
+        self, mail: Mail, batch: Batch, document: Mapping[str, object], contact: str | None
+    ) -> tuple[EncodedBody, str | None]:
+        reader = Reader(
+            locale=batch.locale, timezone=mail.reader_timezone or batch.timezone, rule=mail.rule
+        )
+        key = (mail.job_event_id, reader, contact)
+        with self._lock:
+            kept = self._bodies.get(key)
+            if kept is not None:
+                self._bodies.move_to_end(key)
+                return kept
+        customer = Customer(
+            id=batch.customer_id, name=batch.customer_name, locale=batch.locale, timezone=batch.timezone
+        )
+        body = self._renderer.body(
+            document, customer, reader, contact=contact, unsubscribe=self._personal
+        )
+        made = (encode_body(body), body.note)
+        with self._lock:
+            self._bodies[key] = made
+            if len(self._bodies) > _KEPT_BODIES:
+                self._bodies.popitem(last=False)
+        return made
+
+    def _facts(
+        self, mail: Mail, batch: Batch, sender: SmtpServer, document: Mapping[str, object]
+    ) -> MailFacts:
+        traceparent = document.get("traceparent")
+        return MailFacts(
+            mail_type=mail.event_type,
+            product=self._site.product,
+            environment=self._site.environment,
+            customer_id=batch.customer_id,
+            customer_name=batch.customer_name,
+            subject=mail.subject,
+            from_email=sender.from_email,
+            reply_to_email=sender.reply_to_email,
+            to_address=mail.recipient_email,
+            message_id=mail.message_id,
+            date=self._now(),
+            job_id=mail.job_id,
+            compliance_result_id=mail.compliance_result_id,
+            trace_id=traceparent.split("-")[1] if isinstance(traceparent, str) else None,
+        )
+
+    def _unsubscribe_url(self, mail: Mail) -> str | None:
+        if not self._personal or mail.event_type == "test":
+            return None
+        token = unsubscribe.sign(
+            self._signing_keys,
+            customer_id=mail.customer_id,
+            event_type=mail.event_type,
+            recipient_key=mail.recipient_key,
+        )
+        return self._site.link("unsubscribe", token=token)
+
+
+def _cannot(cause: FaultCause, detail: str) -> SmtpFault:
+    return SmtpFault(phase=Phase.PREPARE, cause=cause, detail=detail[:1000])

@@ -1,0 +1,289 @@
+"""The way of one mail: claim, compose, connect, stamp, send, record. One batch of one customer at a time (D15, D30).
+
+    claim ─► route ─► compose ─► connect ─► stamp ─► send … 250 ─► tell breaker ─► record
+               │         │          │         │        │
+               └─────────┴──────────┴─────────┴────────┴──► every result is a verdict in the ledger
+
+No transaction is open while an SMTP server is spoken to. Whatever goes wrong, each claimed row gets a verdict: a mail
+that did not get its turn is released and due at once.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from notifier.domain.errors import DatabaseUnavailable, SmtpFault
+from notifier.domain.outcomes import BreakerEffect, Kind
+from notifier.domain.vocabulary import FaultCause, Phase
+from notifier.ledger import Ledger, succeeded, worst
+from notifier.store import breakers, claims, smtp_configs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from uuid import UUID
+
+    from notifier.carriers import Carrier, Carriers
+    from notifier.composing import Composed, Composer
+    from notifier.crashpoints import Crashpoint
+    from notifier.domain.outcomes import Reply, RetryPolicy, Settlement, Verdict
+    from notifier.domain.servers import SmtpServer
+    from notifier.metrics import Metrics
+    from notifier.pace import Pace
+    from notifier.routes import Routes
+    from notifier.store.claims import Batch, Mail
+    from notifier.store.engine import OwnConnection
+
+BATCH_ROWS = 16
+START_WINDOW = 5.0  # seconds after the stamp in which a mail may still start (reliability section 3)
+
+_CLOSING = 421
+_BEFORE_DATA = frozenset({Phase.MAIL, Phase.RCPT, Phase.DATA})
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryRules:
+    """The [delivery] keys the loop needs; times in seconds."""
+
+    worker: str
+    lease: float
+    connections: int
+    retry: RetryPolicy
+    breaker_initial: float
+    breaker_max: float
+    breaker_config_initial: float
+    breaker_config_max: float
+    jitter: float
+
+
+class Delivery:
+    """Sends batches; shared by all sender threads, each with a database connection of its own.
+
+    clock is monotonic, now tells the time of day, chance is in [0, 1), wait sleeps (and returns early when the process
+    must end), stopping says that no further mail may start.
+    """
+
+    def __init__(
+        self,
+        *,
+        rules: DeliveryRules,
+        routes: Routes,
+        composer: Composer,
+        carriers: Carriers,
+        pace: Pace,
+        metrics: Metrics,
+        crashpoint: Crashpoint,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+        chance: Callable[[], float],
+        wait: Callable[[float], object],
+        stopping: threading.Event,
+    ) -> None:
+        self._rules = rules
+        self._routes = routes
+        self._composer = composer
+        self._carriers = carriers
+        self._pace = pace
+        self._metrics = metrics
+        self._crashpoint = crashpoint
+        self._clock = clock
+        self._now = now
+        self._chance = chance
+        self._wait = wait
+        self._stopping = stopping
+
+    # -- the way of a batch ------------------------------------------------------------------------------------
+
+    def claim(self, database: OwnConnection, token: UUID, *, unproven: bool) -> Batch | None:
+        """Take the lane that waited longest; None when there is none to be had. Raises DatabaseUnavailable."""
+        batch = database.run(
+            claims.claim,
+            token=token,
+            worker=self._rules.worker,
+            lease=self._rules.lease,
+            limit=BATCH_ROWS,
+            connections=self._rules.connections,
+            unproven=unproven,
+            alone=self._rules.retry.on_ambiguous == "fail",
+            slow=json.dumps(self._pace.small_batches(BATCH_ROWS)),
+        )
+        self._metrics.claimed(len(batch.mails) if batch else 0)
+        return batch
+
+    def deliver(self, database: OwnConnection, batch: Batch, claimed_at: float) -> None:
+        """Send a claimed batch and write down what became of each mail.
+
+        claimed_at: the clock before the claim. Raises DatabaseUnavailable when results could not be written in time;
+        the leases then decide.
+        """
+        self._crashpoint.at("after_claim")
+        ledger = Ledger(
+            batch=batch,
+            database=database,
+            policy=self._rules.retry,
+            chance=self._chance,
+            clock=self._clock,
+            wait=self._wait,
+            lease_ends=claimed_at + self._rules.lease,
+            on_settled=lambda mail, verdict, settlement: self._report(batch, mail, verdict, settlement),
+        )
+        try:
+            self._send(database, batch, ledger)
+        finally:
+            ledger.release_rest("another mail's fault ended the connection before its turn")
+            self._tell_breaker(database, batch, ledger)
+            ledger.write()
+
+    def _send(self, database: OwnConnection, batch: Batch, ledger: Ledger) -> None:
+        try:
+            server = self._routes.server(batch, lambda key: database.run(smtp_configs.read, key))
+        except SmtpFault as fault:
+            ledger.settle_all(fault)
+            return
+        composed = self._compose(batch, server, ledger)
+        if not composed:
+            return
+        try:
+            carrier = self._carriers.take(server)
+        except SmtpFault as fault:
+            ledger.settle_all(fault)
+            return
+        try:
+            self._hand_over(database, batch, ledger, carrier, composed)
+        finally:
+            carrier.give_back()
+
+    def _compose(self, batch: Batch, server: SmtpServer, ledger: Ledger) -> dict[int, Composed]:
+        """Make the bytes of every mail; those that cannot be made are settled."""
+        composed: dict[int, Composed] = {}
+        for mail in batch.mails:
+            try:
+                composed[mail.id] = self._composer.compose(mail, batch, server)
+            except SmtpFault as fault:
+                ledger.settle(mail, fault)
+            else:
+                if note := composed[mail.id].note:
+                    _log.warning("customer_template_broken", customer_id=batch.customer_id, error=note)
+        return composed
+
+    def _hand_over(
+        self,
+        database: OwnConnection,
+        batch: Batch,
+        ledger: Ledger,
+        carrier: Carrier,
+        composed: dict[int, Composed],
+    ) -> None:
+        """Stamp what is ready, then send mail by mail while the connection and the time allow."""
+        started = self._clock()  # read before the stamp, so that a thread that slept in between sends nothing
+        ids = [mail.id for mail in ledger.unsettled]
+        ledger.stamping()
+        ours = database.run(claims.stamp, token=batch.token, ids=ids, lease=self._rules.lease)
+        ledger.stamped(ours, started + self._rules.lease)
+        self._crashpoint.at("after_stamp")
+        for mail in ledger.unsettled:
+            late = self._clock() - started > START_WINDOW
+            if late or self._stopping.is_set() or not carrier.usable:
+                return
+            began = self._clock()
+            ledger.settle(mail, self._send_one(carrier, composed[mail.id], ledger))
+            self._pace.took(batch.server_id, self._clock() - began)
+
+    def _send_one(self, carrier: Carrier, composed: Composed, ledger: Ledger) -> Reply | SmtpFault:
+        """Send one mail; a reused connection that the server had closed is replaced once (D24)."""
+        for again in (True, False):
+            reused = carrier.reused
+            try:
+                reply = carrier.send(
+                    composed,
+                    on_dot=lambda: self._crashpoint.at("after_dot"),
+                    on_slow=ledger.write_ready,
+                )
+            except SmtpFault as fault:
+                if not (again and reused and _was_hung_up(fault)):
+                    return fault
+                try:
+                    carrier.replace()
+                except SmtpFault as refused:
+                    return refused
+            else:
+                self._crashpoint.at("after_250")
+                return reply
+        raise AssertionError  # the second turn always returns
+
+    # -- what follows from it ----------------------------------------------------------------------------------
+
+    def _tell_breaker(self, database: OwnConnection, batch: Batch, ledger: Ledger) -> None:
+        """Count the worst fault of the batch once; a success closes what an earlier fault had opened (D31)."""
+        bad = worst(ledger.verdicts)
+        try:
+            if succeeded(ledger.verdicts) and (batch.needs_success or bad is not None):
+                database.run(breakers.success, batch.server_id)
+            if bad is not None:
+                self._count_fault(database, batch, ledger, bad)
+        except DatabaseUnavailable as exc:
+            _log.warning("breaker_not_told", server_id=batch.server_id, error=str(exc))
+
+    def _count_fault(self, database: OwnConnection, batch: Batch, ledger: Ledger, bad: Verdict) -> None:
+        rules = self._rules
+        config = bad.breaker == BreakerEffect.OPEN_CONFIG
+        refusals = sum(verdict.breaker == BreakerEffect.STREAK for verdict in ledger.verdicts)
+        opened = database.run(
+            breakers.fault,
+            batch.server_id,
+            message=bad.message,
+            reason=bad.failure_reason if config else None,
+            soft=bad.breaker == BreakerEffect.SOFT,
+            refusals=0 if succeeded(ledger.verdicts) else refusals,
+            at_once=config,
+            initial=rules.breaker_config_initial if config else rules.breaker_initial,
+            maximum=rules.breaker_config_max if config else rules.breaker_max,
+            stretch=1 + rules.jitter * (2 * self._chance() - 1),
+        )
+        if opened:
+            _log.warning(
+                "breaker_opened", server_id=batch.server_id, customer_id=batch.customer_id, error=bad.message
+            )
+
+    def _report(self, batch: Batch, mail: Mail, verdict: Verdict, settlement: Settlement) -> None:
+        """Write one complete log line per attempt, and count it."""
+        if verdict.kind == Kind.RELEASED:
+            return
+        self._metrics.attempt(verdict.kind)
+        if settlement.status == "failed" and settlement.failure_reason is not None:
+            self._metrics.mail_failed(settlement.failure_reason)
+        elif settlement.status == "sent":
+            self._metrics.mail_sent((self._now() - mail.created_at).total_seconds())
+        reply = settlement.reply
+        _log.log(
+            _LEVELS[settlement.status],
+            "mail_" + settlement.status,
+            mail_id=mail.id,
+            job_event_id=mail.job_event_id,
+            customer_id=batch.customer_id,
+            event_type=mail.event_type,
+            recipient_email=mail.recipient_email,
+            message_id=mail.message_id,
+            attempt=mail.attempts + 1,
+            result=verdict.kind.value,
+            failure_reason=settlement.failure_reason,
+            retry_in=round(settlement.delay, 1) if settlement.delay is not None else None,
+            smtp_code=reply.code if reply else None,
+            error=settlement.message,
+        )
+
+
+_LEVELS = {"sent": 20, "pending": 30, "failed": 30}  # INFO, WARNING, WARNING
+
+
+def _was_hung_up(fault: SmtpFault) -> bool:
+    """Tell whether the server merely closed an idle or used-up connection: nothing of this mail has left."""
+    closing = fault.reply is not None and fault.reply.code == _CLOSING
+    return fault.phase in _BEFORE_DATA and (closing or fault.cause == FaultCause.LOST)

@@ -1,0 +1,154 @@
+"""The results of one batch, from the server's answer to the committed row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+import tenacity
+
+from notifier.domain.errors import DatabaseUnavailable, SmtpFault
+from notifier.domain.outcomes import BreakerEffect, Kind, classify, settle
+from notifier.domain.vocabulary import FaultCause, Phase
+from notifier.store import claims
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from notifier.domain.outcomes import Reply, RetryPolicy, Settlement, Verdict
+    from notifier.store.claims import Batch, Mail
+    from notifier.store.engine import OwnConnection
+
+RECORD_MARGIN = 5.0  # seconds of the lease left when recording gives up (D15)
+
+_log = structlog.get_logger(__name__)
+
+
+class Ledger:
+    """Collects one verdict per mail of a batch and writes them; used by the thread that sends the batch.
+
+    lease_ends is a time of clock. wait sleeps that many seconds. on_settled is told every settlement once it is final
+    for this batch, before it is written.
+    """
+
+    def __init__(
+        self,
+        *,
+        batch: Batch,
+        database: OwnConnection,
+        policy: RetryPolicy,
+        chance: Callable[[], float],
+        clock: Callable[[], float],
+        wait: Callable[[float], object],
+        lease_ends: float,
+        on_settled: Callable[[Mail, Verdict, Settlement], None],
+    ) -> None:
+        self._batch = batch
+        self._database = database
+        self._policy = policy
+        self._chance = chance
+        self._clock = clock
+        self._wait = wait
+        self._on_settled = on_settled
+        self._open = {mail.id: mail for mail in batch.mails}
+        self._maybe_stamped = False
+        self._unwritten: dict[int, Settlement] = {}
+        self.lease_ends = lease_ends
+        self.verdicts: list[Verdict] = []
+
+    def stamping(self) -> None:
+        """A stamp is about to be written: from now on attempts may have been counted, even if its answer gets lost."""
+        self._maybe_stamped = True
+
+    def stamped(self, ids: frozenset[int], lease_ends: float) -> None:
+        """Note which rows the stamp still found to be ours; the others are no longer our business."""
+        self._open = {row_id: mail for row_id, mail in self._open.items() if row_id in ids}
+        self.lease_ends = lease_ends
+
+    def settle(self, mail: Mail, result: SmtpFault | Reply) -> None:
+        """Judge one mail; to be written with the next `write`."""
+        verdict = classify(result)
+        settlement = settle(
+            verdict,
+            attempts=mail.attempts + int(self._maybe_stamped),
+            stamped=self._maybe_stamped,
+            ambiguous_count=mail.ambiguous_count,
+            policy=self._policy,
+            chance=self._chance,
+        )
+        del self._open[mail.id]
+        self._unwritten[mail.id] = settlement
+        self.verdicts.append(verdict)
+        self._on_settled(mail, verdict, settlement)
+
+    def settle_all(self, fault: SmtpFault) -> None:
+        """Judge every mail that has no verdict yet by one fault: its server could not be used."""
+        for mail in list(self._open.values()):
+            self.settle(mail, fault)
+
+    def release_rest(self, why: str) -> None:
+        """Give back every mail that has no verdict: it never left, and it is due at once."""
+        self.settle_all(SmtpFault(phase=Phase.PREPARE, cause=FaultCause.NOT_STARTED, detail=why))
+
+    @property
+    def unsettled(self) -> tuple[Mail, ...]:
+        """The mails without a verdict, in their order."""
+        return tuple(self._open.values())
+
+    def write_ready(self) -> None:
+        """Write what is judged so far, once; a fault is left to the last `write`. Never raises (slow dot)."""
+        try:
+            self._write_once()
+        except DatabaseUnavailable as exc:
+            _log.warning("early_record_failed", error=str(exc))
+
+    def write(self) -> None:
+        """Write every verdict; again and again with growing pauses until the lease has 5 seconds left.
+
+        Raises DatabaseUnavailable after that: the rows go back when the lease ends, those handed over as ambiguous.
+        """
+        attempts = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(DatabaseUnavailable),
+            wait=tenacity.wait_random_exponential(multiplier=0.05, max=5),
+            stop=self._lease_is_short,
+            sleep=self._pause,
+            before_sleep=_say_retry,
+            reraise=True,
+        )
+        attempts(self._write_once)
+
+    def _write_once(self) -> None:
+        if not self._unwritten:
+            return
+        writing = dict(self._unwritten)
+        found = self._database.run(claims.record, token=self._batch.token, settlements=writing)
+        for row_id in writing:
+            del self._unwritten[row_id]
+        if len(found) < len(writing):
+            # Either an earlier try was committed although its answer got lost, or the lease ended and a sweep was faster.
+            _log.info("rows_no_longer_held", rows=sorted(writing.keys() - found))
+
+    def _lease_is_short(self, _state: tenacity.RetryCallState) -> bool:
+        return self._clock() > self.lease_ends - RECORD_MARGIN
+
+    def _pause(self, seconds: float) -> None:
+        self._wait(seconds)
+
+
+def _say_retry(state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    _log.warning("record_failed_will_retry", error=str(error), attempt=state.attempt_number)
+
+
+def succeeded(verdicts: list[Verdict]) -> bool:
+    """Tell whether the server took at least one mail."""
+    return any(verdict.kind == Kind.SENT for verdict in verdicts)
+
+
+def worst(verdicts: list[Verdict]) -> Verdict | None:
+    """Return the verdict a breaker must hear of: one fault is one count, however many mails it touched (D31)."""
+    for effect in (BreakerEffect.OPEN_CONFIG, BreakerEffect.SOFT, BreakerEffect.STREAK):
+        found = [verdict for verdict in verdicts if verdict.breaker == effect]
+        if found:
+            return found[-1]
+    return None

@@ -1,0 +1,202 @@
+"""The sender threads: who wakes them, which of them may try an unproven server, and how they stop."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import structlog
+
+from notifier.domain.errors import DatabaseUnavailable
+from notifier.store import claims
+from notifier.store.engine import OwnConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from uuid import UUID
+
+    from sqlalchemy.engine import Engine
+
+    from notifier.delivery import Delivery
+    from notifier.metrics import Metrics
+
+_LANE_LOCKED_PAUSE = 0.003  # seconds; another claim holds the lane for about as long (D30)
+_DATABASE_PAUSES = (0.1, 0.25, 0.5, 1.0, 2.0)
+
+_log = structlog.get_logger(__name__)
+
+
+class Wakeups:
+    """Tokens for idle threads: each wakes one. Never more than there are threads, so that none is stale for long."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._tokens = 0
+        self._changed = threading.Condition()
+
+    def wake(self, count: int = 1) -> None:
+        """Wake this many threads, or let the next ones pass without waiting."""
+        with self._changed:
+            self._tokens = min(self._most, self._tokens + count)
+            self._changed.notify(count)
+
+    def wait(self) -> None:
+        """Wait for a token and take it."""
+        with self._changed:
+            while self._tokens == 0:
+                self._changed.wait()
+            self._tokens -= 1
+
+
+class UnprovenSlots:
+    """How many senders may be with a server that had no success since its last fault: half of them (F36)."""
+
+    def __init__(self, senders: int) -> None:
+        self._free = max(1, senders // 2)
+        self._refused = False
+        self._lock = threading.Lock()
+
+    def take(self) -> bool:
+        """Take a slot if one is free."""
+        with self._lock:
+            self._refused = self._refused or self._free == 0
+            if self._free == 0:
+                return False
+            self._free -= 1
+            return True
+
+    def give_back(self) -> bool:
+        """Free a slot; True when somebody was refused one since the last time, and should look again."""
+        with self._lock:
+            self._free += 1
+            refused, self._refused = self._refused, False
+            return refused
+
+
+class Senders:
+    """Runs `count` threads, each the same loop: claim a batch, deliver it, and wait when there is none.
+
+    A thread that found work wakes another one, so that a backlog is soon everybody's and a single mail is one
+    thread's. stopping ends the loop between two batches.
+    """
+
+    def __init__(
+        self,
+        *,
+        count: int,
+        engine: Engine,
+        delivery: Delivery,
+        connections: int,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        new_uuid: Callable[[], UUID],
+        stopping: threading.Event,
+    ) -> None:
+        self._engine = engine
+        self._delivery = delivery
+        self._connections = connections
+        self._metrics = metrics
+        self._clock = clock
+        self._new_uuid = new_uuid
+        self._stopping = stopping
+        self._wakeups = Wakeups(count)
+        self._unproven = UnprovenSlots(count)
+        # Daemons: a thread that hangs in a system call must not keep a draining process alive.
+        self._threads = [
+            threading.Thread(target=self._run, name=f"sender-{n}", daemon=True) for n in range(count)
+        ]
+
+    def start(self) -> None:
+        """Start the threads; each looks for work at once."""
+        for thread in self._threads:
+            thread.start()
+        self.wake(len(self._threads))
+
+    def wake(self, count: int = 1) -> None:
+        """Mails may be due: let this many idle threads look."""
+        self._wakeups.wake(count)
+
+    def join(self, timeout: float) -> bool:
+        """Wait until every thread has ended after `stopping`; False when some had not after timeout seconds."""
+        self.wake(len(self._threads))
+        ends = self._clock() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, ends - self._clock()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    @property
+    def alive(self) -> int:
+        """How many threads run."""
+        return sum(thread.is_alive() for thread in self._threads)
+
+    def _run(self) -> None:
+        database = OwnConnection(self._engine)
+        faults = 0
+        while not self._stopping.is_set():
+            try:
+                worked = self._turn(database)
+                faults = 0
+            except DatabaseUnavailable as exc:
+                pause = _DATABASE_PAUSES[min(faults, len(_DATABASE_PAUSES) - 1)]
+                faults += 1
+                _log.warning("sender_database_fault", error=str(exc), retry_in=pause)
+                self._metrics.reconnected("database")
+                self._stopping.wait(pause)
+                continue
+            except Exception:
+                # A fault nobody foresaw costs this batch its lease, not the process this thread.
+                _log.exception("sender_fault")
+                self._stopping.wait(_DATABASE_PAUSES[-1])
+                continue
+            if not worked:
+                self._wakeups.wait()
+        database.close()
+
+    def _turn(self, database: OwnConnection) -> bool:
+        """Claim and deliver one batch; False when nothing was due. Raises DatabaseUnavailable."""
+        token = self._new_uuid()
+        unproven = self._unproven.take()
+        try:
+            claimed_at = self._clock()
+            batch = self._claim(database, token, unproven=unproven)
+            if batch is None:
+                return self._lane_was_locked(database, unproven=unproven)
+            self.wake()
+            if batch.proven and unproven:
+                unproven = self._leave_slot()
+            self._delivery.deliver(database, batch, claimed_at)
+            return True
+        finally:
+            if unproven:
+                self._leave_slot()
+
+    def _leave_slot(self) -> bool:
+        if self._unproven.give_back():
+            self.wake()
+        return False
+
+    def _claim(self, database: OwnConnection, token: UUID, *, unproven: bool) -> claims.Batch | None:
+        try:
+            return self._delivery.claim(database, token, unproven=unproven)
+        except DatabaseUnavailable:
+            # The claim may be committed although its answer was lost: give the rows back rather than let them wait
+            # for the end of the lease.
+            self._give_back(database, token)
+            raise
+
+    def _give_back(self, database: OwnConnection, token: UUID) -> None:
+        for pause in _DATABASE_PAUSES:
+            try:
+                database.run(claims.release, token=token)
+            except DatabaseUnavailable:
+                self._stopping.wait(pause)
+            else:
+                return
+
+    def _lane_was_locked(self, database: OwnConnection, *, unproven: bool) -> bool:
+        """Tell whether to look again at once: a lane that another claim held for a moment looks like an empty one."""
+        if not database.run(claims.claimable, connections=self._connections, unproven=unproven):
+            return False
+        self._metrics.claim_locked()
+        self._stopping.wait(_LANE_LOCKED_PAUSE)
+        return True
