@@ -1,20 +1,21 @@
 """The one error tree. Foreign exceptions become one of these where their library is imported.
 
-    NotifierError
-    ├── ConfigurationError      the operator must change something; exit code 78
-    │   ├── TopologyMismatch    a broker object exists with other arguments (D10)
-    │   └── BrokerRefused       login or permission refused by the broker
-    ├── InvalidEvent            a broker message that can never be accepted; carries the closed reason
-    ├── InvalidAddress          not exactly one plain mailbox (D26)
-    ├── SmtpFault               one SMTP conversation went wrong; carries phase, cause and reply (D19)
-    ├── RenderError             a template broke on this event
-    ├── HeaderInjection         the serialised mail has a header we did not write (D27)
-    ├── SecretUnreadable        a stored password cannot be decrypted with the keys we hold
-    ├── DatabaseUnavailable     the database cannot do it now; the same call may work later (D8)
-    ├── DataRejected            the database refuses these values for good (SQLSTATE class 22 or 23)
-    ├── BrokerUnavailable       the broker cannot do it now
-    ├── Unroutable              a published event reached no queue (D12)
-    └── NotFound                the thing a command names does not exist
+NotifierError
+├── ConfigurationError      the operator must change something; exit code 78
+│   ├── TopologyMismatch    a broker object exists with other arguments (D10)
+│   └── BrokerRefused       login or permission refused by the broker
+├── InvalidEvent            a broker message that can never be accepted; carries the closed reason
+├── InvalidAddress          not exactly one plain mailbox (D26)
+├── SmtpFault               one SMTP conversation went wrong; carries phase, cause and reply (D19)
+├── RenderError             a template broke on this event
+├── HeaderInjection         the serialised mail has a header we did not write (D27)
+├── SecretUnreadable        a stored password cannot be decrypted with the keys we hold
+├── DatabaseUnavailable     the database cannot do it now; the same call may work later (D8)
+├── DataRejected            the database refuses these values for good (SQLSTATE class 22 or 23)
+├── BrokerUnavailable       the broker cannot do it now
+├── Unroutable              a published event reached no queue (D12)
+├── NotFound                the thing a command names does not exist
+└── InvalidInput            a command or request asks for what the rules forbid; carries a sentence per field
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from notifier.domain.outcomes import Reply
     from notifier.domain.vocabulary import FaultCause, Phase, RejectionReason
@@ -103,3 +104,15 @@ class Unroutable(NotifierError):
 
 class NotFound(NotifierError):
     """What the command names does not exist."""
+
+
+class InvalidInput(NotifierError):
+    """A command or request asks for what the rules forbid.
+
+    `problems` maps a field (for an import: a line, such as `line 3`) to sentences, each with its cure.
+    """
+
+    def __init__(self, problems: Mapping[str, Sequence[str]]) -> None:
+        lines = (f"{field}: {text}" for field, texts in problems.items() for text in texts)
+        super().__init__("\n".join(lines))
+        self.problems = {field: tuple(texts) for field, texts in problems.items()}

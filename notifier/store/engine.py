@@ -59,7 +59,8 @@ def _set_limits(connection: sa.engine.interfaces.DBAPIConnection, _record: objec
     connection.commit()
 
 
-def _translate(context: ExceptionContext) -> None:
+def _translate(context: ExceptionContext) -> Exception:
+    """Return what is raised instead; SQLAlchemy takes it from the handler's result."""
     original = context.original_exception
     state = getattr(original, "pgcode", None)
     diagnostics = getattr(original, "diag", None)
@@ -69,7 +70,7 @@ def _translate(context: ExceptionContext) -> None:
     else:
         fault = DatabaseUnavailable(f"database: {text}" + (f" ({state})" if state else ""))
     fault.__cause__ = original
-    context.chained_exception = fault
+    return fault
 
 
 class OwnConnection:

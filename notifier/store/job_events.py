@@ -1,0 +1,115 @@
+"""The inbox as people see it: which job events came, and who was chosen for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from notifier.domain.errors import NotFound
+from notifier.store.pages import Page, Slice, rows_and_total
+from notifier.store.tables import job_events as inbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from sqlalchemy.engine import Connection
+
+    from notifier.domain.vocabulary import InboxOutcome
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredEvent:
+    """One job event. `document` is the CloudEvent, secrets masked; `decisions` as in contract section 4."""
+
+    id: int
+    customer_id: int
+    source: str
+    event_id: str
+    event_type: str
+    occurred_at: datetime | None
+    received_at: datetime
+    outcome: InboxOutcome
+    decisions: dict[str, Any]
+    document: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EventSummary:
+    """One line of a list of job events. `job_id` as published, None without a job."""
+
+    id: int
+    customer_id: int
+    source: str
+    event_id: str
+    event_type: str
+    job_id: int | None
+    occurred_at: datetime | None
+    received_at: datetime
+    outcome: InboxOutcome
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EventFilter:
+    """Which job events. What is None does not limit; `since` (inclusive), `until` are about received_at."""
+
+    customer_ids: tuple[int, ...] | None = None
+    event_id: str | None = None
+    event_type: str | None = None
+    job_id: int | None = None
+    outcome: InboxOutcome | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def conditions(self) -> Iterator[sa.ColumnElement[bool]]:
+        """Yield the WHERE conditions."""
+        if self.customer_ids is not None:
+            yield inbox.c.customer_id == sa.any_(sa.literal(list(self.customer_ids), sa.ARRAY(sa.BigInteger)))
+        equal = {
+            inbox.c.event_id: self.event_id,
+            inbox.c.event_type: self.event_type,
+            inbox.c.outcome: self.outcome,
+        }
+        yield from (column == value for column, value in equal.items() if value is not None)
+        if self.job_id is not None:
+            yield str(self.job_id) == _JOB
+        if self.since is not None:
+            yield inbox.c.received_at >= self.since
+        if self.until is not None:
+            yield inbox.c.received_at < self.until
+
+
+# An event of unknown type may have anything at this place, hence text.
+_JOB = inbox.c.payload[("data", "job", "id")].astext
+_JOB_ID = sa.case((_JOB.regexp_match("^[1-9][0-9]{0,17}$"), sa.cast(_JOB, sa.BigInteger))).label("job_id")
+_DETAIL = sa.select(
+    *(inbox.c[f.name] for f in fields(StoredEvent) if f.name != "document"), inbox.c.payload.label("document")
+)
+_SUMMARY = sa.select(*(inbox.c[f.name] if f.name != "job_id" else _JOB_ID for f in fields(EventSummary)))
+
+
+def get(
+    connection: Connection, job_event_id: int, *, customer_ids: tuple[int, ...] | None = None
+) -> StoredEvent:
+    """Return one job event with its document, of these customers if given. Raises NotFound."""
+    limits = EventFilter(customer_ids=customer_ids).conditions()
+    row = connection.execute(_DETAIL.where(inbox.c.id == job_event_id, *limits)).one_or_none()
+    if row is None:
+        msg = f"there is no job event {job_event_id} in the inbox"
+        raise NotFound(msg)
+    return StoredEvent(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name
+
+
+def find(
+    connection: Connection,
+    wanted: EventFilter,
+    *,
+    part: Slice = Slice(),  # noqa: B008 - frozen
+) -> Page[EventSummary]:
+    """Return one page of the job events that match, newest first. A `job_id` alone reads the whole inbox."""
+    query = _SUMMARY.where(*wanted.conditions()).order_by(inbox.c.received_at.desc(), inbox.c.id.desc())
+    rows, total = rows_and_total(connection, query, part)
+    items = tuple(EventSummary(**row._mapping) for row in rows)  # noqa: SLF001 - SQLAlchemy's public name
+    return Page(items=items, total=total)
