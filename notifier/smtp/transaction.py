@@ -162,7 +162,7 @@ class Transaction:
 
 
 def dot_stuffed(data: bytes) -> bytes:
-    """Return the mail as it goes over the wire: dots doubled at line starts, then the dot (RFC 5321 4.5.2)."""
+    """Return the mail as it goes over the wire: dots doubled at line starts, dot last (RFC 5321 4.5.2)."""
     end = b".\r\n" if data.endswith(b"\r\n") else b"\r\n.\r\n"
     start = b"." if data.startswith(b".") else b""
     return b"".join((start, data.replace(b"\r\n.", b"\r\n.."), end))
