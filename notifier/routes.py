@@ -24,12 +24,13 @@ _Known = SmtpServer | SmtpFault
 class Routes:
     """Finds servers and keeps them until their row changes; thread-safe.
 
-    default is the operator's own server, None without one.
+    default is the operator's own server, None without one. learn_secret is told every decrypted password.
     """
 
-    def __init__(self, *, default: SmtpServer | None, box: SecretBox) -> None:
+    def __init__(self, *, default: SmtpServer | None, box: SecretBox, learn_secret: Callable[[str], None]) -> None:
         self._default = default
         self._box = box
+        self._learn_secret = learn_secret
         self._lock = threading.Lock()
         self._known: dict[int, tuple[str, _Known]] = {}
 
@@ -86,7 +87,9 @@ class Routes:
     def _decrypt(self, stored: StoredServer) -> str | None:
         if not stored.password:
             return None
-        return self._box.decrypt(customer_id=stored.customer_id, host=stored.host, token=stored.password)
+        password = self._box.decrypt(customer_id=stored.customer_id, host=stored.host, token=stored.password)
+        self._learn_secret(password)
+        return password
 
 
 def _no_server(detail: str) -> SmtpFault:

@@ -125,9 +125,9 @@ class Senders:
         return not any(thread.is_alive() for thread in self._threads)
 
     @property
-    def alive(self) -> int:
-        """How many threads run."""
-        return sum(thread.is_alive() for thread in self._threads)
+    def all_alive(self) -> bool:
+        """Whether every thread runs."""
+        return all(thread.is_alive() for thread in self._threads)
 
     def _run(self) -> None:
         database = OwnConnection(self._engine)

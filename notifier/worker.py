@@ -1,0 +1,244 @@
+"""The worker process: starts its threads in order, consumes in the main thread, drains on a signal, ends."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import signal
+import socket
+import threading
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import structlog
+
+from notifier import wiring
+from notifier.broker.consumer import Consumer, ConsumerState
+from notifier.broker.topology import queue_depth
+from notifier.carriers import Carriers
+from notifier.composing import Composer
+from notifier.delivery import Delivery
+from notifier.domain.errors import BrokerUnavailable, ConfigurationError
+from notifier.domain.identifiers import time_ordered_uuid
+from notifier.health import HealthServer
+from notifier.intake import Intake
+from notifier.metrics import Metrics
+from notifier.pace import Pace
+from notifier.rendering.renderer import Renderer
+from notifier.routes import Routes
+from notifier.senders import Senders
+from notifier.smtp.deadlines import Deadlines
+from notifier.smtp.pool import Pool
+from notifier.smtp.transports import transport
+from notifier.store import breakers, migrations
+from notifier.store.engine import make_engine
+from notifier.sweeper import Sweeper
+from notifier.systemd import Supervisor
+from notifier.vitals import Vitals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import FrameType
+
+    from notifier.config import Settings
+    from notifier.crashpoints import Crashpoint
+
+LEAVE = 3.0  # seconds after drain_timeout, when connections were cut, until the process ends whatever hangs
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+_log = structlog.get_logger(__name__)
+
+
+def new_uuid() -> UUID:
+    """Return a unique id that sorts by time."""
+    return time_ordered_uuid(time.time_ns() // 1_000_000, secrets.token_bytes(10))
+
+
+class Worker:
+    """One worker process. learn_secret is told every password that is decrypted, so that no log can show it.
+
+    Raises ConfigurationError at construction for templates, keys or an address that cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        environ: Mapping[str, str],
+        crashpoint: Crashpoint,
+        learn_secret: Callable[[str], None],
+    ) -> None:
+        self._settings = settings
+        self._stopping = threading.Event()
+        self._supervisor = Supervisor(environ, clock=time.monotonic)
+        release = version("notifier")
+        self._metrics = Metrics(version=release)
+        self._vitals = Vitals(version=release, clock=time.monotonic)
+        name = f"{socket.gethostname()}:{os.getpid()}"
+        section = settings.delivery
+        self._engine = make_engine(
+            settings.database.url.get_secret_value(),
+            application=f"notifier worker {name}"[:63],
+            pool_size=section.senders + 2,
+        )
+        site = wiring.site(settings)
+        renderer = Renderer(settings.templates.folder(), site)
+        self._pool = Pool(
+            policy=wiring.connect_policy(settings), deadlines=Deadlines.for_lease(section.lease)
+        )
+        delivery = Delivery(
+            rules=wiring.delivery_rules(settings, worker=name[:200]),
+            routes=Routes(
+                default=wiring.default_server(settings),
+                box=wiring.secret_box(settings),
+                learn_secret=learn_secret,
+            ),
+            composer=Composer(
+                renderer=renderer,
+                site=site,
+                signing_keys=wiring.signing_keys(settings),
+                max_bytes=section.max_message_bytes,
+                now=_now,
+            ),
+            carriers=Carriers(
+                pool=self._pool,
+                transport=transport(settings.smtp.transport, file_path=settings.smtp.file_path),
+            ),
+            pace=Pace(),
+            metrics=self._metrics,
+            crashpoint=crashpoint,
+            clock=time.monotonic,
+            now=_now,
+            chance=random.random,
+            wait=time.sleep,
+            stopping=self._stopping,
+        )
+        self._senders = Senders(
+            count=section.senders,
+            engine=self._engine,
+            delivery=delivery,
+            connections=section.connections_per_customer,
+            metrics=self._metrics,
+            clock=time.monotonic,
+            new_uuid=new_uuid,
+            stopping=self._stopping,
+        )
+        self._intake = Intake(
+            engine=self._engine,
+            rules=wiring.intake_rules(settings),
+            subject=renderer.subject,
+            new_uuid=new_uuid,
+            on_new_mails=self._senders.wake,
+            metrics=self._metrics,
+            crashpoint=crashpoint,
+        )
+        self._sweeper = Sweeper(
+            engine=self._engine,
+            policy=wiring.retry_policy(settings),
+            pool=self._pool,
+            wake=self._senders.wake,
+            count_dead_letters=self._count_dead_letters,
+            vitals=self._vitals,
+            metrics=self._metrics,
+            clock=time.monotonic,
+            stopping=self._stopping,
+        )
+        self._health = HealthServer(
+            settings.health.host, settings.health.port, vitals=self._vitals, metrics=self._metrics
+        )
+
+    def run(self) -> None:
+        """Work until a signal, then drain (D11).
+
+        Raises ConfigurationError for a schema that is too old, a refused login or a foreign broker object, and
+        DatabaseUnavailable when the database cannot be reached at the start.
+        """
+        self._check_database()
+        previous = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        try:
+            self._health.start()
+            self._senders.start()
+            self._sweeper.start()
+            _log.info("worker_started", version=self._vitals.version, health_port=self._health.port)
+            self._consumer().run()
+        finally:
+            self._stopping.set()
+            self._drain()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _check_database(self) -> None:
+        with self._engine.begin() as connection:
+            problems = migrations.worker_problems(connection)
+            if problems:
+                raise ConfigurationError(problems)
+            if breakers.adopt_default(connection, wiring.default_server_hash(self._settings)):
+                _log.info("default_server_changed")
+
+    def _consumer(self) -> Consumer:
+        broker = self._settings.rabbitmq
+        return Consumer(
+            broker.url.get_secret_value(),
+            wiring.topology(self._settings),
+            prefetch=broker.prefetch,
+            heartbeat=broker.heartbeat,
+            on_batch=self._intake.handle,
+            probe=self._intake.probe,
+            stop=self._stopping,
+            on_tick=self._tick,
+            on_state=self._on_state,
+        )
+
+    def _tick(self) -> None:
+        self._vitals.tick()
+        if self._senders.all_alive:
+            self._supervisor.alive()
+
+    def _on_state(self, state: ConsumerState) -> None:
+        self._vitals.consumer_is(state.value)
+        self._metrics.consumer_is(state.value)
+        self._supervisor.status(state.value)
+        if state is ConsumerState.CONSUMING:
+            self._supervisor.ready()
+        elif state is ConsumerState.CONNECTING:
+            self._metrics.reconnected("broker")
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self._stopping.is_set():
+            os._exit(1)  # asked twice: at once, whatever is in hand
+        self._stopping.set()
+        self._vitals.drain()
+        self._supervisor.stopping()
+        threading.Thread(target=self._cut_off, name="cut-off", daemon=True).start()
+        _log.info("drain_started", signal=signal.Signals(number).name)
+
+    def _cut_off(self) -> None:
+        """Break SMTP connections when the time to drain is over, and leave when even that does not help."""
+        time.sleep(self._settings.delivery.drain_timeout)
+        _log.warning("drain_timeout")
+        self._pool.abort_all()
+        time.sleep(LEAVE)
+        _log.error("drain_incomplete")
+        os._exit(0)  # every row still held is taken back when its lease ends
+
+    def _drain(self) -> None:
+        done = self._senders.join(self._settings.delivery.drain_timeout + LEAVE)
+        self._pool.close_all()
+        self._health.stop()
+        self._engine.dispose()
+        _log.info("worker_stopped", complete=done)
+
+    def _count_dead_letters(self) -> int | None:
+        broker = self._settings.rabbitmq
+        try:
+            return queue_depth(broker.url.get_secret_value(), broker.dead_letter_queue)
+        except (BrokerUnavailable, ConfigurationError):
+            return None  # the consumer says what is wrong with the broker
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
