@@ -12,9 +12,7 @@ from notifier.domain.errors import ConfigurationError, SecretUnreadable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_NOT_A_KEY = (
-    "is not an encryption key (44 characters of base64); make one with: notifier secrets generate-key"
-)
+_NOT_A_KEY = "is no encryption key (44 characters of base64); make one with: notifier secrets generate-key"
 _NO_KEY = (
     "security.encryption_keys: is empty, so no password can be stored; make a key with "
     "notifier secrets generate-key and set NOTIFIER_SECURITY__ENCRYPTION_KEYS"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from notifier.config.model import ContradictionError, Settings
-from notifier.config.sources import unknown
+from notifier.config.layers import unknown
+from notifier.config.model import Settings
+from notifier.config.section import ContradictionError
 from notifier.domain.vocabulary import ROLES
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _SENTENCES = {
     "path_type": "must be a text in quotes",
     "tuple_type": "must be a list",
     "frozen_set_type": "must be a list",
-    "mapping_type": "must be a table with a list for each role",
+    "dict_type": "must be a table with a list for each role",
     "greater_than": "must be more than {gt:g}",
     "greater_than_equal": "must be at least {ge:g}",
     "less_than": "must be less than {lt:g}",

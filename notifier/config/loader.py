@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from notifier.config import sources
+from notifier.config import environment, toml_file
 from notifier.config.faults import sentences
+from notifier.config.layers import KeyPath, Layer
 from notifier.config.model import Settings
-from notifier.config.sources import FileLayer, KeyPath, Layer
+from notifier.config.toml_file import FileLayer
 from notifier.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -40,10 +42,10 @@ def load(
     merged = _Merged(file)
     for layer in (
         file.layer,
-        sources.read_spec_variables(environ),
-        sources.read_environment(environ),
-        sources.read_secret_files(environ),
-        sources.read_flags(overrides or {}),
+        environment.read_spec_variables(environ),
+        environment.read_environment(environ),
+        environment.read_secret_files(environ),
+        _flags(overrides or {}),
     ):
         merged.add(layer)
     settings = None
@@ -62,7 +64,14 @@ def _file(config_path: Path | None, environ: Mapping[str, str], default_paths: S
     """Read the named file, else the first default one that exists, else nothing."""
     named = config_path or (Path(environ["NOTIFIER_CONFIG"]) if environ.get("NOTIFIER_CONFIG") else None)
     found = named or next((path for path in default_paths if path.exists()), None)
-    return sources.read_file(found) if found else FileLayer(layer=Layer(), name=NOWHERE, lines={})
+    return toml_file.read_file(found) if found else FileLayer(layer=Layer(), name=NOWHERE, lines={})
+
+
+def _flags(overrides: Mapping[str, object]) -> Layer:
+    layer = Layer()
+    for name, value in overrides.items():
+        layer.put(tuple(name.split(".")), value, "command line")
+    return layer
 
 
 class _Merged:
@@ -122,10 +131,12 @@ class _Merged:
             place = self.places.get(names[:end])
             if place is not None:
                 return self.file.place(path) if place.startswith(f"{self.file.name}:") else place
-        # The key was not set: point at another key of its section that the sentence names, else at that.
-        for (section, *rest), place in self.places.items():
-            if section == names[0] and rest[0] in text.replace("(", " ").replace(";", " ").split():
-                return place
+        # The key was not set: point at a key that the sentence names, else at the section.
+        for word in re.findall(r"[a-z_][a-z_.]*[a-z_]", text):
+            other = tuple(word.split(".")) if "." in word else (names[0], word)
+            if other[:2] in self.places:
+                place = self.places[other[:2]]
+                return self.file.place(other) if place.startswith(f"{self.file.name}:") else place
         return self.file.place(path)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -13,8 +12,10 @@ from types import MappingProxyType
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr
 
+from notifier.domain.addresses import parse_mailbox
+from notifier.domain.errors import InvalidAddress
 from notifier.domain.vocabulary import EventType, Role
 
 Network = IPv4Network | IPv6Network
@@ -133,19 +134,20 @@ def link(*names: str) -> AfterValidator:
 
 
 def _mailbox(value: str) -> str:
-    if not re.fullmatch(r"[^\s@<>,;:\"()\x00-\x1f\x7f]+@[^\s@<>,;:\"()\x00-\x1f\x7f]+", value):
-        msg = (
-            f"{value!r} is not one plain mail address; write it as webnet@example.com, without a display name"
-        )
-        raise ValueError(msg)
-    return value
+    try:
+        return parse_mailbox(value).address
+    except InvalidAddress as error:
+        msg = f"{error}; write one plain address, as webnet@example.com"
+        raise ValueError(msg) from None
 
 
 def _domain(value: str) -> str:
-    if not re.fullmatch(r"[^\s@<>\[\]]+", value):
-        msg = f"{value!r} is not a domain name; write it as example.com"
-        raise ValueError(msg)
-    return value.lower()
+    """Check a domain as that of an address, and return it in lower-case A-labels, as those are."""
+    try:
+        return parse_mailbox(f"x@{value}").domain
+    except InvalidAddress as error:
+        msg = f"{error}; write a domain, as example.com"
+        raise ValueError(msg) from None
 
 
 def _encryption_key(value: SecretStr) -> SecretStr:
@@ -154,9 +156,7 @@ def _encryption_key(value: SecretStr) -> SecretStr:
     except (binascii.Error, ValueError):
         raw = b""
     if len(raw) != FERNET_KEY_BYTES:
-        msg = (
-            "is not an encryption key (44 characters of base64); make one with: notifier secrets generate-key"
-        )
+        msg = "is no encryption key (44 characters of base64); make one with: notifier secrets generate-key"
         raise ValueError(msg)
     return value
 
@@ -203,5 +203,7 @@ SigningKeys = Annotated[
     tuple[Annotated[SecretStr, AfterValidator(_signing_key)], ...], BeforeValidator(_tuple)
 ]
 EventTypesByRole = Annotated[
-    Mapping[Role, Annotated[frozenset[EventType], Field(strict=False)]], AfterValidator(_frozen)
+    Mapping[Role, Annotated[frozenset[EventType], Field(strict=False)]],
+    AfterValidator(_frozen),
+    PlainSerializer(lambda value: {role: sorted(types) for role, types in value.items()}),
 ]

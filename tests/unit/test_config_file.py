@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 
 from notifier.config import Settings, load
-from notifier.config.sources import defaults
+from notifier.config.layers import defaults
 
 SHIPPED = Path(__file__).parents[2] / "config.toml"
 
