@@ -538,12 +538,12 @@ def test_a_misspelt_credential_and_one_given_twice_are_errors(problems: Problems
     folder.mkdir()
     secret_file(folder, "NOTIFIER_DATABASE__URI", "x", 0o400)
     twice = secret_file(folder, "NOTIFIER_RABBITMQ__URL", "amqp://h/", 0o400)
-    assert problems(
-        "", {"CREDENTIALS_DIRECTORY": str(folder), "NOTIFIER_RABBITMQ__URL_FILE": str(twice)}
-    ) == [
-        "$CREDENTIALS_DIRECTORY/NOTIFIER_DATABASE__URI: unknown credential; did you mean NOTIFIER_DATABASE__URL?",
-        "$CREDENTIALS_DIRECTORY/NOTIFIER_RABBITMQ__URL: rabbitmq.url: is also given as NOTIFIER_RABBITMQ__URL_FILE; "
-        "remove one of the two",
+    found = problems("", {"CREDENTIALS_DIRECTORY": str(folder), "NOTIFIER_RABBITMQ__URL_FILE": str(twice)})
+    place = "$CREDENTIALS_DIRECTORY/NOTIFIER"
+    cure = "is also given as NOTIFIER_RABBITMQ__URL_FILE; remove one of the two"
+    assert found == [
+        f"{place}_DATABASE__URI: unknown credential; did you mean NOTIFIER_DATABASE__URL?",
+        f"{place}_RABBITMQ__URL: rabbitmq.url: {cure}",
     ]
 
 
