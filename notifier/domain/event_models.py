@@ -56,8 +56,7 @@ class JobEvent(Envelope):
 
     def model_post_init(self, context: object, /) -> None:
         """Keep the document the event was made from (given as validation context)."""
-        if isinstance(context, dict):
-            self._document = context
+        self._document = context if isinstance(context, dict) else {}
 
     @property
     def document(self) -> dict[str, JsonValue]:

@@ -49,7 +49,7 @@ _ASSIGNED = (
 # How the secret that follows is encoded, in the words of the device makers.
 _KIND = (
     r"(?:(?:0|[4-9]|8a|10|enc|encrypted|clear|cleartext|plaintext|plain-text|plain|cipher|irreversible-cipher|"
-    r"simple|hash|hash2|sha256|sha512|sha|md5|hmac-sha-\d+|ascii-text|ascii|hexadecimal|hex|"
+    r"simple|hash|hash2|sha256|sha512|sha|md5|hmac-sha-\d{1,3}|ascii-text|ascii|hexadecimal|hex|"
     r"level[ \t]++\d{1,2})[ \t]++)"
 )
 _WORDS = r"(?:[ \t]++\S{1,120}+){0,8}?[ \t]++"
@@ -160,11 +160,8 @@ _CONFIGURATION = (
         "-password",
         "psk",
         expression=r"(?<![\w$])(?:key-string|pre-shared-key|pre-share-key|preshared-key|shared-secret|psksecret|"
-        r"wpa-psk|(?:auth|priv|authentication|privacy|encrypted|simple|plain-text|ppp)-password|"
-        r"authentication-key|message-digest-key|privacy-key|session-key)[ \t]++(?:\d{1,5}[ \t]++)?"
-        + _KIND
-        + "*+"
-        + _VALUE,
+        r"wpa-psk|(?:\w{1,20}+-){1,3}password(?:-value)?|authentication-key|message-digest-key|privacy-key|"
+        r"session-key)[ \t]++(?:(?:\d{1,5}|local|remote)[ \t]++)?" + _KIND + "*+" + _VALUE,
     ),
     _pattern(
         "pass",
@@ -179,7 +176,6 @@ _CONFIGURATION = (
         + _VALUE,
     ),
     _pattern("pass", "secret", expression=_LINE_START + _NOUN + r"[ \t]++" + _VALUE + r"[ \t]*+$"),
-    _pattern("password", expression=_LINE_START + r"(?:area|domain|lsp|isis)-password[ \t]++" + _VALUE),
     _pattern(
         "key",
         expression=r"\b(?:tacacs-server|radius-server|tacacs|radius|server-private|isakmp|ikev[12]|ike|ipsec|ospf|"

@@ -1,0 +1,378 @@
+"""No secret that a job prints reaches a row, a log or a mail; words about secrets stay readable."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from time import process_time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from notifier.domain.masking import MASK, mask_json, mask_text
+from notifier.domain.secret_names import is_secret_name
+from notifier.domain.secret_patterns import SECRET_PATTERNS
+
+if TYPE_CHECKING:
+    import re
+
+    from pydantic import JsonValue
+
+# There is no public way to look into a pattern.
+codes = import_module("re._constants")
+parser = import_module("re._parser")
+
+# `@` is where the secret stands.
+SHOWN = [
+    # Cisco IOS, IOS XE, NX-OS, ASA
+    "enable secret 5 @",
+    "enable secret 9 @",
+    "enable secret @",
+    "enable password level 15 7 @",
+    "enable password @",
+    "username admin privilege 15 secret 5 @",
+    "username admin password 0 @",
+    "username admin password @ role network-admin",
+    " password 7 @",
+    "+ password @",
+    "line vty 0 4\n password @\n login",
+    "snmp-server community @ RO 10",
+    "snmp-server host 10.1.1.1 version 2c @",
+    "snmp-server host 10.1.1.1 traps version 3 priv @ config",
+    "snmp-server host 10.1.1.1 vrf mgmt informs @",
+    "snmp-server user ops grp v3 priv des56 @",
+    "snmp-server user ops grp v3 auth md5 @ priv aes 256 s0meOther1",
+    "tacacs-server host 10.0.0.1 key 7 @",
+    "tacacs-server key @",
+    "radius-server host 10.0.0.1 auth-port 1812 key @",
+    "radius-server key 6 @",
+    "tacacs server T1\n address ipv4 10.0.0.1\n key 7 @",
+    "aaa-server ISE host 10.0.0.1 key @",
+    " server-private 10.0.0.1 key @",
+    "crypto isakmp key @ address 192.0.2.1",
+    "crypto isakmp key 6 @ hostname peer",
+    "ikev2 local-authentication pre-shared-key @",
+    " pre-shared-key local 0 @",
+    " key-string 7 @",
+    " key-string @",
+    "ntp authentication-key 1 md5 @ 7",
+    "ip ospf message-digest-key 1 md5 7 @",
+    "ip ospf message-digest-key 1 md5 @",
+    "ip ospf authentication-key @",
+    "area 0 authentication message-digest\n ip ospf authentication-key 0 @",
+    "standby 1 authentication md5 key-string @",
+    "vrrp 1 authentication text @",
+    "neighbor 10.0.0.1 password 7 @",
+    "neighbor 10.0.0.1 password @",
+    "isis password @ level-2",
+    "area-password @",
+    "ppp chap password 0 @",
+    "wpa-psk ascii 0 @",
+    "ldap-login-password @",
+    "ip ftp password @",
+    # Arista, Huawei, Fortinet, Nokia
+    "username admin secret sha512 @",
+    "snmp-agent community read cipher @",
+    "local-user admin password irreversible-cipher @",
+    "set password ENC @",
+    "set psksecret ENC @",
+    'set psksecret "@"',
+    # Juniper
+    'secret "@"; ## SECRET-DATA',
+    'encrypted-password "@"; ## SECRET-DATA',
+    'authentication-key "@";',
+    'pre-shared-key ascii-text "@";',
+    'set snmp community "@" authorization read-only',
+    "community @ {\n    authorization read-only;\n}",
+    "set system root-authentication plain-text-password-value @",
+    'md5 1 key "@"',
+    # Palo Alto and other XML
+    "<password>@</password>",
+    "<snmp-community>@</snmp-community>",
+    # names and values
+    "password=@",
+    "password: @",
+    "Password : '@'",
+    "PGPASSWORD=@ psql",
+    "DB_PASSWORD=@",
+    "api_key=@&page=2",
+    "apikey=@",
+    "client_secret=@",
+    "aws_secret_access_key = @",
+    "X-API-Key: @",
+    "snmp_community => @",
+    '{"password": "@", "user": "anna"}',
+    '{"log": "{\\"token\\": \\"@\\", \\"n\\": 1}"}',
+    "{'auth_key': '@'}",
+    "Server=db;Password=@;Database=x",
+    "sshpass --password @ admin@host",
+    "--api-token @",
+    "curl -u admin:@ https://example.org",
+    "Cookie: @",
+    # headers and URLs
+    "Authorization: Bearer @",
+    "Authorization: Basic @",
+    'curl -H "Authorization: Token @"',
+    "https://anna:@@example.org/path",
+    "amqp://guest:@@broker:5672/%2f",
+    "ftp://backup:@@192.0.2.1/x y@z",
+]
+
+SECRETS = st.from_regex(r"[A-Za-z][A-Za-z0-9]{5,12}[0-9][A-Za-z0-9!$%^*+./]{2,10}[A-Za-z0-9]", fullmatch=True)
+
+
+@pytest.mark.parametrize("line", SHOWN)
+def test_a_shown_secret_is_hidden_and_the_words_around_it_stay(line: str) -> None:
+    secret = "aZ3kQ9xW77Lm0pRt"
+    before, _, after = line.partition("@")
+    masked = mask_text(before + secret + after)
+    assert secret not in masked
+    assert MASK in masked
+    assert masked.startswith(before)
+
+
+@settings(max_examples=120)
+@given(line=st.sampled_from(SHOWN), secret=SECRETS, prefix=st.sampled_from(["", "04:31:07 edge-01: ", "\n"]))
+def test_no_planted_secret_survives(line: str, secret: str, prefix: str) -> None:
+    if line.startswith(("community", "+ ", " password", "area-password")) and ":" in prefix:
+        prefix = ""  # configuration lines, known by standing at the start of a line
+    before, _, after = line.partition("@")
+    if "://" in line:
+        secret = secret.replace("/", "")
+    masked = mask_text(prefix + before + secret + after)
+    assert secret not in masked
+    assert mask_text(masked) == masked
+
+
+TOKENS = [
+    "AKIAIOSFODNN7EXAMPLE",
+    "ghp_0123456789abcdefghijABCDEFGHIJ012345",
+    "glpat-abcdefghij0123456789",
+    "xoxb-1234567890-abcdefghij",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+    "$9$Be4EhyVb2GDkevYo",
+    "$6$rounds$abcdefgh/ijkl.mno",
+    "$2b$12$abcdefghijklmnopqrstuv",
+]
+
+
+@pytest.mark.parametrize("secret", TOKENS)
+def test_what_looks_like_a_secret_is_hidden_wherever_it_stands(secret: str) -> None:
+    assert mask_text(f"found {secret} in the log") == f"found {MASK} in the log"
+
+
+def test_a_token_as_the_user_of_a_url_is_hidden_but_not_a_short_user_name() -> None:
+    assert mask_text("clone https://0123456789abcdef0123@git.example.org/x") == (
+        f"clone https://{MASK}@git.example.org/x"
+    )
+    assert mask_text("clone ssh://git@git.example.org/x") == "clone ssh://git@git.example.org/x"
+
+
+PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA0123\nabcdefghijklmnop\n-----END RSA PRIVATE KEY-----"
+
+
+def test_a_pem_block_keeps_only_its_first_and_last_line() -> None:
+    masked = mask_text(f"key:\n{PEM}\ndone")
+    assert masked == f"key:\n-----BEGIN RSA PRIVATE KEY-----\n{MASK}\n-----END RSA PRIVATE KEY-----\ndone"
+    assert mask_text(masked) == masked
+
+
+def test_a_pem_block_that_was_cut_off_is_hidden_to_the_end() -> None:
+    assert mask_text(PEM[:60]) == f"-----BEGIN RSA PRIVATE KEY-----\n{MASK}"
+
+
+def test_a_pem_block_whose_beginning_was_cut_off_is_hidden_from_the_start() -> None:
+    tail = "log line\n" + PEM[32:] + "\ndone"
+    assert mask_text(tail) == f"log line\n{MASK}\n-----END RSA PRIVATE KEY-----\ndone"
+    assert mask_text("no key here\n-----END X-----") == "no key here\n-----END X-----"
+
+
+INNOCENT = [
+    "password changed",
+    "no password set",
+    "Password:",
+    "Password: incorrect",
+    "wrong password for user anna",
+    "password authentication failed for user anna",
+    "user anna: password expired on 1 May",
+    "enable password is missing",
+    "enable secret not configured on edge-01",
+    "set a new password before 1 May",
+    "ssh login failed: password rejected, key exchange ok",
+    "service password-encryption",
+    "no service password-recovery",
+    "password_min_length = 12",
+    "password 5 times wrong",
+    "basic authentication failed",
+    "bearer token expired",
+    "authorization failed",
+    "aaa authorization exec default group tacacs+ local",
+    "key 5 added",
+    "ip ssh rsa key pair missing",
+    "crypto key generate rsa modulus 2048",
+    "key chain OSPF",
+    "ip community-list 1 permit 65000:1",
+    "set community 65000:100 additive",
+    "neighbor 10.0.0.1 send-community both",
+    "SNMP community string mismatch",
+    "ntp server 10.0.0.1 key 5",
+    "http://host:8080/a?mail=x@example.org",
+    "ssh anna@example.org:22 refused",
+    "costs $5 or $10$",
+    "interface xe-0/0/7 does not exist",
+    "tokens used: 5",
+    "secretary: Anna",
+    "eyJ is how a JWT begins",
+    "SSH login to edge-01 timed out after 30 s.",
+]
+
+
+@pytest.mark.parametrize("text", INNOCENT)
+def test_words_about_secrets_stay_as_they_are(text: str) -> None:
+    assert mask_text(text) == text
+
+
+@settings(max_examples=100)
+@given(text=st.text(alphabet="abc 019\n", max_size=60))
+def test_text_without_hints_of_secrets_is_not_touched(text: str) -> None:
+    assert mask_text(text) == text
+
+
+FRAGMENTS = (
+    "password secret key snmp community 7 = : \" \\ ' :// @ & x1 bearer $9$ auth sha set { --token "
+    "-----BEGIN|A----- -----END|A-----"
+)
+
+
+@settings(max_examples=150)
+@given(
+    words=st.lists(
+        st.sampled_from([*(word.replace("|", " ") for word in FRAGMENTS.split()), " ", "\n"]), max_size=14
+    ),
+    gap=st.sampled_from(["", " "]),
+)
+def test_any_text_can_be_masked(words: list[str], gap: str) -> None:
+    assert isinstance(mask_text(gap.join(words)), str)
+
+
+# --- JSON ---------------------------------------------------------------------------------------------------
+
+
+def test_every_text_and_every_value_under_a_secret_name_is_hidden() -> None:
+    value: JsonValue = {
+        "error": "login with password=hunter22 failed",
+        "list": ["snmp-server community s3cr3tX RO", 5, None, True],
+        "adminPassword": "hunter22",
+        "snmp_community": {
+            "read": "public",
+            "write": ["private", ""],
+            "version": 2,
+            "enabled": True,
+            "acl": None,
+        },
+        "api-key": 12345,
+        "password_min_length": 12,
+        "size_bytes": 1.5,
+        "https://u:hunter22@h/": "ok",
+    }
+    assert mask_json(value) == {
+        "error": f"login with password={MASK} failed",
+        "list": [f"snmp-server community {MASK} RO", 5, None, True],
+        "adminPassword": MASK,
+        "snmp_community": {"read": MASK, "write": [MASK, ""], "version": MASK, "enabled": True, "acl": None},
+        "api-key": MASK,
+        "password_min_length": 12,
+        "size_bytes": 1.5,
+        f"https://u:{MASK}@h/": "ok",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        ("password", True),
+        ("aws.secretAccessKey", True),
+        ("Client-Secret", True),
+        ("snmp_community", True),
+        ("token", True),
+        ("id", False),
+        ("password_min_length", False),
+        ("secretary", False),
+        ("keys", False),
+    ],
+)
+def test_the_end_of_a_name_says_whether_it_announces_a_secret(name: str, secret: bool) -> None:  # noqa: FBT001
+    assert is_secret_name(name) is secret
+
+
+def test_an_event_without_secrets_is_stored_as_it_came() -> None:
+    document: JsonValue = {
+        "id": "e-1",
+        "data": {"customer_id": 1, "job": {"type": "config_backup", "error": "timed out"}},
+    }
+    assert mask_json(document) == document
+
+
+# --- cost ---------------------------------------------------------------------------------------------------
+
+_REPEATS = {codes.MAX_REPEAT, codes.MIN_REPEAT}
+_MANY = 1000
+
+
+def backtracking_inside_repeats(tree: Any, *, inside: bool = False) -> bool:
+    """Whether a long repeat that can give back what it took stands inside another long repeat."""
+    for operation, arguments in tree:
+        long = operation in _REPEATS and int(arguments[1]) > _MANY
+        if long and inside:
+            return True
+        again = inside or (operation in {*_REPEATS, codes.POSSESSIVE_REPEAT} and int(arguments[1]) > _MANY)
+        for child in children(arguments):
+            if backtracking_inside_repeats(child, inside=again):
+                return True
+    return False
+
+
+def children(arguments: Any) -> list[Any]:
+    found: list[Any] = []
+    if isinstance(arguments, parser.SubPattern):
+        found.append(arguments)
+    elif isinstance(arguments, list | tuple):
+        for part in arguments:
+            found.extend(children(part))
+    return found
+
+
+@pytest.mark.parametrize("expression", [pattern.expression for pattern in SECRET_PATTERNS], ids=str)
+def test_no_pattern_can_backtrack_without_bound(expression: re.Pattern[str]) -> None:
+    assert not backtracking_inside_repeats(parser.parse(expression.pattern, expression.flags))
+
+
+def test_the_check_for_backtracking_finds_what_it_looks_for() -> None:
+    assert backtracking_inside_repeats(parser.parse(r"(?:a+b?)+c"))
+    assert not backtracking_inside_repeats(parser.parse(r"(?:a++b?)++c"))
+
+
+@pytest.mark.parametrize("pattern", SECRET_PATTERNS, ids=lambda pattern: pattern.hints[0])
+def test_hints_are_lower_case_and_the_value_has_a_group(pattern: Any) -> None:
+    assert all(hint == hint.lower() for hint in pattern.hints)
+    assert "value" in pattern.expression.groupindex
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "password ",
+        "set set user key ",
+        '\\"password=\\"',
+        "://x:",
+        "-----BEGIN X-----",
+        "-eyJ-",
+        "-----END X-----\n",
+    ],
+)
+def test_a_hostile_text_costs_little(unit: str) -> None:
+    text = unit * (100_000 // len(unit)) + " password"
+    started = process_time()
+    mask_text(text)
+    assert process_time() - started < 2  # 0.05 s is usual; quadratic behaviour takes minutes
