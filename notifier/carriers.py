@@ -27,9 +27,7 @@ class Carrier(Protocol):
     def reused(self) -> bool:
         """Whether a server may have hung up on it since its last mail (D24)."""
 
-    def send(
-        self, composed: Composed, *, on_dot: Callable[[], None], on_slow: Callable[[], None]
-    ) -> Reply:
+    def send(self, composed: Composed, *, on_dot: Callable[[], None], on_slow: Callable[[], None]) -> Reply:
         """Send one mail; return the final 2yz reply, raise SmtpFault for everything else."""
 
     def replace(self) -> None:
@@ -57,9 +55,7 @@ class SmtpCarrier:
         """Whether a server may have hung up on it since its last mail."""
         return self._session.reused
 
-    def send(
-        self, composed: Composed, *, on_dot: Callable[[], None], on_slow: Callable[[], None]
-    ) -> Reply:
+    def send(self, composed: Composed, *, on_dot: Callable[[], None], on_slow: Callable[[], None]) -> Reply:
         """Send one mail over it."""
         return self._session.send(
             mail_from=composed.mail_from,
@@ -88,9 +84,7 @@ class TransportCarrier:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def send(
-        self, composed: Composed, *, on_dot: Callable[[], None], on_slow: Callable[[], None]
-    ) -> Reply:
+    def send(self, composed: Composed, *, on_dot: Callable[[], None], on_slow: Callable[[], None]) -> Reply:
         """Put one mail where the transport puts it."""
         del on_dot, on_slow  # nothing is waited for
         return self._transport.send(

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from notifier.domain.mail import EncodedBody
     from notifier.domain.servers import SmtpServer
+    from notifier.rendering.renderer import Renderer
     from notifier.rendering.site import Site
-    from notifier.rendering.templates import Renderer
     from notifier.store.claims import Batch, Mail
 
 _KEPT_BODIES = 64  # about 40 KB each
@@ -77,16 +77,12 @@ class Composer:
         if len(data) > self._max_bytes:
             detail = f"the mail has {len(data)} bytes, delivery.max_message_bytes allows {self._max_bytes}"
             raise _cannot(FaultCause.TOO_LARGE, detail)
-        return Composed(
-            mail_from=sender.from_email, rcpt_to=mail.recipient_email, data=data, note=note
-        )
+        return Composed(mail_from=sender.from_email, rcpt_to=mail.recipient_email, data=data, note=note)
 
     def _body(
         self, mail: Mail, batch: Batch, document: Mapping[str, object], contact: str | None
     ) -> tuple[EncodedBody, str | None]:
-        reader = Reader(
-            locale=batch.locale, timezone=mail.reader_timezone or batch.timezone, rule=mail.rule
-        )
+        reader = Reader(locale=batch.locale, timezone=mail.reader_timezone or batch.timezone, rule=mail.rule)
         key = (mail.job_event_id, reader, contact)
         with self._lock:
             kept = self._bodies.get(key)
@@ -96,9 +92,7 @@ class Composer:
         customer = Customer(
             id=batch.customer_id, name=batch.customer_name, locale=batch.locale, timezone=batch.timezone
         )
-        body = self._renderer.body(
-            document, customer, reader, contact=contact, unsubscribe=self._personal
-        )
+        body = self._renderer.body(document, customer, reader, contact=contact, unsubscribe=self._personal)
         made = (encode_body(body), body.note)
         with self._lock:
             self._bodies[key] = made
@@ -128,7 +122,7 @@ class Composer:
         )
 
     def _unsubscribe_url(self, mail: Mail) -> str | None:
-        if not self._personal or mail.event_type == "test":
+        if not self._personal:
             return None
         token = unsubscribe.sign(
             self._signing_keys,

@@ -1,8 +1,8 @@
 """Places where the process kills itself, for tests of what survives (`NOTIFIER_CRASHPOINT`).
 
-    after_claim, after_stamp, after_dot, after_250   on the way of a mail
-    after_commit                                     intake: rows committed, broker message not yet acked
-    on_event:<id>                                    intake: when the event with this id is met
+after_claim, after_stamp, after_dot, after_250   on the way of a mail
+after_commit                                     intake: rows committed, broker message not yet acked
+on_event:<id>                                    intake: when the event with this id is met
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ that did not get its turn is released and due at once.
 from __future__ import annotations
 
 import json
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from notifier.ledger import Ledger, succeeded, worst
 from notifier.store import breakers, claims, smtp_configs
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
     from datetime import datetime
     from uuid import UUID

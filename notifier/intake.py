@@ -1,10 +1,10 @@
-"""The way of one broker message: decode, choose, write, settle. The batch is acked after its rows are committed (D1)."""
+"""The way of one broker message: decode, choose, write, settle. It is acked after its rows are committed (D1)."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, cast
 
 import structlog
 
@@ -14,6 +14,7 @@ from notifier.domain.errors import DataRejected, InvalidEvent
 from notifier.domain.events import UnknownEvent, decode
 from notifier.domain.identifiers import message_id
 from notifier.domain.masking import mask_json, mask_text
+from notifier.domain.vocabulary import InboxOutcome
 from notifier.rendering.site import Customer
 from notifier.store import audience, inbox
 
@@ -64,6 +65,7 @@ class _Accepted:
 
 
 _Item = _Rejection | _Accepted
+Answer = InboxOutcome | Literal["duplicate"] | InvalidEvent
 
 
 class Intake:
@@ -142,11 +144,9 @@ class Intake:
             self._report(item, outcome)
         return [Settle.REJECT if isinstance(outcome, InvalidEvent) else Settle.ACK for outcome in outcomes]
 
-    def _write(self, connection: Connection, items: Sequence[_Item]) -> list[str | InvalidEvent]:
+    def _write(self, connection: Connection, items: Sequence[_Item]) -> list[Answer]:
         """Write every item; the answer is its outcome, or why it was refused."""
-        outcomes: list[str | InvalidEvent] = [
-            item.fault if isinstance(item, _Rejection) else "ignored" for item in items
-        ]
+        outcomes: list[Answer] = [item.fault if isinstance(item, _Rejection) else "ignored" for item in items]
         planned = self._plan(connection, items, outcomes)
         answers = inbox.add(connection, list(planned.values()))
         for (position, entry), answer in zip(planned.items(), answers, strict=True):
@@ -161,7 +161,7 @@ class Intake:
         return outcomes
 
     def _plan(
-        self, connection: Connection, items: Sequence[_Item], outcomes: list[str | InvalidEvent]
+        self, connection: Connection, items: Sequence[_Item], outcomes: list[Answer]
     ) -> dict[int, inbox.NewEvent]:
         """Make the rows of all events that can be accepted, by position; note in `outcomes` why others cannot."""
         events = {i: item.event for i, item in enumerate(items) if isinstance(item, _Accepted)}
@@ -222,7 +222,7 @@ class Intake:
     def _entry(
         self, event: JobEvent, account: audience.Account, selection: recipients.Selection
     ) -> inbox.NewEvent:
-        document = mask_json(event.document)
+        document = _masked(event)
         customer = Customer(
             id=account.customer_id, name=account.name, locale=account.locale, timezone=account.timezone
         )
@@ -280,7 +280,7 @@ class Intake:
             )
         return None, None
 
-    def _report(self, item: _Item, outcome: str | InvalidEvent) -> None:
+    def _report(self, item: _Item, outcome: Answer) -> None:
         if isinstance(outcome, InvalidEvent):
             self._metrics.event_rejected(outcome.reason)
             _log.warning(
@@ -315,7 +315,7 @@ def _ignored(event: UnknownEvent, account: audience.Account) -> inbox.NewEvent:
         source=event.source,
         event_id=event.id,
         event_type=event.type,
-        payload=mask_json(event.document),
+        payload=_masked(event),
         payload_sha256=event.payload_sha256,
         occurred_at=event.occurred_at,
         outcome="ignored",
@@ -326,6 +326,11 @@ def _ignored(event: UnknownEvent, account: audience.Account) -> inbox.NewEvent:
         expire_after=0.0,
         mails=(),
     )
+
+
+def _masked(event: JobEvent | UnknownEvent) -> dict[str, object]:
+    """The document as it is stored and mailed: without the secrets that jobs print."""
+    return cast("dict[str, object]", mask_json(event.document))
 
 
 def _note_rejection(connection: Connection, message: BrokerMessage, fault: InvalidEvent) -> None:

@@ -125,7 +125,7 @@ class Ledger:
         for row_id in writing:
             del self._unwritten[row_id]
         if len(found) < len(writing):
-            # Either an earlier try was committed although its answer got lost, or the lease ended and a sweep was faster.
+            # An earlier try was committed although its answer got lost, or a sweep was faster than we were.
             _log.info("rows_no_longer_held", rows=sorted(writing.keys() - found))
 
     def _lease_is_short(self, _state: tenacity.RetryCallState) -> bool:

@@ -27,7 +27,9 @@ class Routes:
     default is the operator's own server, None without one. learn_secret is told every decrypted password.
     """
 
-    def __init__(self, *, default: SmtpServer | None, box: SecretBox, learn_secret: Callable[[str], None]) -> None:
+    def __init__(
+        self, *, default: SmtpServer | None, box: SecretBox, learn_secret: Callable[[str], None]
+    ) -> None:
         self._default = default
         self._box = box
         self._learn_secret = learn_secret

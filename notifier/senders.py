@@ -143,8 +143,7 @@ class Senders:
                 self._metrics.reconnected("database")
                 self._stopping.wait(pause)
                 continue
-            except Exception:
-                # A fault nobody foresaw costs this batch its lease, not the process this thread.
+            except Exception:  # noqa: BLE001 - a fault nobody foresaw costs this batch its lease, not the process this thread
                 _log.exception("sender_fault")
                 self._stopping.wait(_DATABASE_PAUSES[-1])
                 continue

@@ -100,8 +100,7 @@ class Sweeper:
         except DatabaseUnavailable as exc:
             _log.warning("sweep_failed", task=task.__name__, error=str(exc))
             self._vitals.checked(database=False, backlog=None, dead_letters=self._dead_letters)
-        except Exception:
-            # The net must not tear because of one round.
+        except Exception:  # noqa: BLE001 - the net must not tear because of one round
             _log.exception("sweep_fault", task=task.__name__)
 
     def _take_back(self) -> None:

@@ -16,6 +16,7 @@ from notifier.domain.servers import DEFAULT_SERVER_ID, SmtpServer
 from notifier.encryption import SecretBox
 from notifier.intake import IntakeRules
 from notifier.rendering.site import Site
+from notifier.smtp.deadlines import Deadlines
 from notifier.smtp.policy import ConnectPolicy, default_local_hostname
 
 if TYPE_CHECKING:
@@ -150,6 +151,11 @@ def secret_box(settings: Settings) -> SecretBox:
 def signing_keys(settings: Settings) -> tuple[str, ...]:
     """Return the keys of unsubscribe links, newest first."""
     return tuple(key.get_secret_value() for key in settings.security.signing_keys)
+
+
+def deadlines(settings: Settings) -> Deadlines:
+    """Return the limits of SMTP conversations: one mail takes at most 7/8 of its lease (D21)."""
+    return Deadlines(message=settings.delivery.lease * 7 / 8)
 
 
 def connect_policy(settings: Settings) -> ConnectPolicy:

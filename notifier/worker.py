@@ -12,17 +12,16 @@ import time
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import structlog
 
 from notifier import wiring
 from notifier.broker.consumer import Consumer, ConsumerState
-from notifier.broker.topology import queue_depth
+from notifier.broker.dead_letters import open_dead_letters
 from notifier.carriers import Carriers
 from notifier.composing import Composer
 from notifier.delivery import Delivery
-from notifier.domain.errors import BrokerUnavailable, ConfigurationError
+from notifier.domain.errors import ConfigurationError, NotifierError
 from notifier.domain.identifiers import time_ordered_uuid
 from notifier.health import HealthServer
 from notifier.intake import Intake
@@ -31,7 +30,6 @@ from notifier.pace import Pace
 from notifier.rendering.renderer import Renderer
 from notifier.routes import Routes
 from notifier.senders import Senders
-from notifier.smtp.deadlines import Deadlines
 from notifier.smtp.pool import Pool
 from notifier.smtp.transports import transport
 from notifier.store import breakers, migrations
@@ -43,6 +41,7 @@ from notifier.vitals import Vitals
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import FrameType
+    from uuid import UUID
 
     from notifier.config import Settings
     from notifier.crashpoints import Crashpoint
@@ -87,9 +86,7 @@ class Worker:
         )
         site = wiring.site(settings)
         renderer = Renderer(settings.templates.folder(), site)
-        self._pool = Pool(
-            policy=wiring.connect_policy(settings), deadlines=Deadlines.for_lease(section.lease)
-        )
+        self._pool = Pool(policy=wiring.connect_policy(settings), deadlines=wiring.deadlines(settings))
         delivery = Delivery(
             rules=wiring.delivery_rules(settings, worker=name[:200]),
             routes=Routes(
@@ -154,8 +151,8 @@ class Worker:
     def run(self) -> None:
         """Work until a signal, then drain (D11).
 
-        Raises ConfigurationError for a schema that is too old, a refused login or a foreign broker object, and
-        DatabaseUnavailable when the database cannot be reached at the start.
+        Raises ConfigurationError for a schema that is too old, a refused login or a foreign broker object,
+        and DatabaseUnavailable when the database cannot be reached at the start.
         """
         self._check_database()
         previous = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
@@ -235,8 +232,9 @@ class Worker:
     def _count_dead_letters(self) -> int | None:
         broker = self._settings.rabbitmq
         try:
-            return queue_depth(broker.url.get_secret_value(), broker.dead_letter_queue)
-        except (BrokerUnavailable, ConfigurationError):
+            with open_dead_letters(broker.url.get_secret_value(), wiring.topology(self._settings)) as letters:
+                return letters.depth()
+        except NotifierError:
             return None  # the consumer says what is wrong with the broker
 
 

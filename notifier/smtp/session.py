@@ -186,17 +186,19 @@ class Session:
         rcpt_to: str,
         data: bytes,
         smtputf8: bool = False,
+        on_dot: Callable[[], None] | None = None,
         on_slow: Callable[[], None] | None = None,
     ) -> Reply:
         """Send one mail to one recipient; return the final 2yz reply. Raises SmtpFault for everything else.
 
-        `data` is the whole RFC 5322 mail with CRLF line ends; dots are doubled here. `on_slow` is called at
+        `data` is the whole RFC 5322 mail with CRLF line ends; dots are doubled here. `on_dot` is called when the
+        whole mail was given to the socket and no reply read. `on_slow` is called at
         most once, in this thread, when the reply to the final dot is outstanding for over a second; it must
         not raise. After a refusal the connection stays `usable`; after any other fault it is closed.
         """
         try:
             reply = self._transaction.run(
-                mail_from=mail_from, rcpt_to=rcpt_to, data=data, smtputf8=smtputf8, on_slow=on_slow
+                mail_from=mail_from, rcpt_to=rcpt_to, data=data, smtputf8=smtputf8, on_dot=on_dot, on_slow=on_slow
             )
             self.sent += 1
             self.reused = True

@@ -47,6 +47,7 @@ class Transaction:
         rcpt_to: str,
         data: bytes,
         smtputf8: bool,
+        on_dot: Callable[[], None] | None,
         on_slow: Callable[[], None] | None,
     ) -> Reply:
         """Send one mail; return the final 2yz reply. Raises SmtpFault."""
@@ -62,6 +63,8 @@ class Transaction:
         smtp.begin(Phase.BODY, deadlines.body)
         smtp.write(dot_stuffed(data), stall=deadlines.body)
         smtp.begin(Phase.DOT, deadlines.dot)
+        if on_dot is not None:
+            on_dot()
         code, raw = smtp.getreply(on_slow=on_slow, slow=deadlines.slow)
         if code // 100 != 2:  # noqa: PLR2004 - any 2yz is success, 251 too (D22)
             self._refuse(code, raw)

@@ -72,7 +72,9 @@ UPDATE smtp_breakers SET settings_hash = %(hash)s, open_until = '-infinity', fai
 WHERE server_id = 0 AND settings_hash IS DISTINCT FROM %(hash)s
 """
 
-_WAKE_DEFAULT = "UPDATE delivery_lanes SET next_due_at = now() WHERE server_id = 0 AND next_due_at < 'infinity'"
+_WAKE_DEFAULT = (
+    "UPDATE delivery_lanes SET next_due_at = now() WHERE server_id = 0 AND next_due_at < 'infinity'"
+)
 
 _OPEN = """
 SELECT server_id, extract(epoch FROM open_until - now())::float8 AS seconds, last_error
@@ -139,4 +141,3 @@ def open_breakers(connection: Connection) -> list[OpenBreaker]:
     """Return the servers that are not tried for now, at most 100, the longest first."""
     rows = connection.exec_driver_sql(_OPEN)
     return [OpenBreaker(server_id=r.server_id, seconds=r.seconds, last_error=r.last_error) for r in rows]
-

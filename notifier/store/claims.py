@@ -46,7 +46,8 @@ class Batch:
     """The claimed mails of one customer, all for one server.
 
     documents holds the CloudEvent of each job event. config_version is None when the customer has no server of its
-    own, and changes with every change of it. proven: the server had a success since its last fault. needs_success: the breaker remembers a fault that a success clears.
+    own, and changes with every change of it. proven: the server had a success since its last fault. needs_success:
+    the breaker remembers a fault that a success clears.
     """
 
     token: UUID
@@ -108,7 +109,8 @@ WITH verdict AS (
         smtp_code = coalesce(v.code, n.smtp_code),
         smtp_enhanced_code = CASE WHEN v.code IS NULL THEN n.smtp_enhanced_code ELSE v.enhanced END,
         smtp_response = CASE WHEN v.code IS NULL THEN n.smtp_response ELSE v.response END,
-        attempts = n.attempts + CASE WHEN n.handoff_at IS NULL THEN 0 ELSE v.attempt END, ambiguous_count = n.ambiguous_count + v.ambiguous,
+        attempts = n.attempts + CASE WHEN n.handoff_at IS NULL THEN 0 ELSE v.attempt END,
+        ambiguous_count = n.ambiguous_count + v.ambiguous,
         next_attempt_at = CASE WHEN v.status = 'pending' THEN now() + v.delay * interval '1 second'
                                ELSE n.next_attempt_at END,
         sent_at = CASE WHEN v.status = 'sent' THEN now() END,
@@ -159,7 +161,6 @@ def claim(
     ).all()
     if not rows:
         return None
-    rows.sort(key=lambda row: row[0])
     first = rows[0]
     return Batch(
         token=token,
@@ -171,7 +172,7 @@ def claim(
         customer_name=first.customer_name,
         locale=first.locale,
         timezone=first.customer_timezone,
-        mails=tuple(_mail(row) for row in rows),
+        mails=tuple(_mail(row) for row in sorted(rows, key=lambda row: int(row.id))),
         documents={row.job_event_id: row.payload for row in rows if row.payload is not None},
     )
 
@@ -213,9 +214,7 @@ def stamp(connection: Connection, *, token: UUID, ids: Sequence[int], lease: flo
     return frozenset(row[0] for row in connection.exec_driver_sql(_STAMP, parameters))
 
 
-def record(
-    connection: Connection, *, token: UUID, settlements: Mapping[int, Settlement]
-) -> frozenset[int]:
+def record(connection: Connection, *, token: UUID, settlements: Mapping[int, Settlement]) -> frozenset[int]:
     """Write the settlement of each row id, free the rows, and lower the lane for those that stay pending.
 
     Returns the ids that were still ours. A row that stays pending is due `delay` seconds from now, but its lane not

@@ -1,4 +1,4 @@
-"""The inbox: job events, the mails they make, and the messages that were refused; all within the caller's transaction."""
+"""The inbox: job events, the mails they make, the messages that were refused; within the caller's transaction."""
 
 from __future__ import annotations
 
@@ -82,7 +82,8 @@ INSERT INTO notification_events (job_event_id, customer_id, user_id, recipient_e
     trace_id)
 SELECT m.job_event_id, m.customer_id, m.user_id, m.email, m.key, m.event_type, m.rule, m.subject,
     CASE WHEN m.reason IS NULL THEN 'pending' ELSE 'failed' END, m.reason, m.error, m.job_id, m.compliance_result_id,
-    m.message_id, now() + m.expire_after * interval '1 second', CASE WHEN m.reason IS NOT NULL THEN now() END, m.trace_id
+    m.message_id, now() + m.expire_after * interval '1 second', CASE WHEN m.reason IS NOT NULL THEN now() END,
+    m.trace_id
 FROM unnest(%(events)s::bigint[], %(customers)s::bigint[], %(users)s::bigint[], %(emails)s::text[], %(keys)s::text[],
     %(types)s::text[], %(rules)s::text[], %(subjects)s::text[], %(reasons)s::text[], %(errors)s::text[],
     %(jobs)s::bigint[], %(results)s::bigint[], %(message_ids)s::text[], %(expire_after)s::float8[], %(traces)s::text[])
@@ -120,7 +121,7 @@ FROM unnest(ARRAY['job_events', 'notification_events', 'rejected_events']) AS t
 
 
 def add(connection: Connection, events: Sequence[NewEvent]) -> list[Stored]:
-    """Write events with their mails; the answer tells, per event, whether it was new, known, or known with other content.
+    """Write events with their mails; the answer tells, per event: new, known, or known with other content.
 
     Rows are written in the order of their identity, so that two workers with the same events wait for each other
     instead of deadlocking. Raises DataRejected when a value does not fit the schema.

@@ -114,7 +114,12 @@ class TakenBack:
 
 
 def take_back(
-    connection: Connection, *, max_attempts: int, max_ambiguous: int, ambiguous_delay: float, fail_ambiguous: bool
+    connection: Connection,
+    *,
+    max_attempts: int,
+    max_ambiguous: int,
+    ambiguous_delay: float,
+    fail_ambiguous: bool,
 ) -> TakenBack:
     """Free up to 500 rows whose lease ran out. ambiguous_delay in seconds."""
     parameters = {
@@ -143,7 +148,7 @@ def expire(connection: Connection) -> list[FailureReason]:
 
 
 def repair_lanes(connection: Connection) -> int:
-    """Wake lanes that sleep although a mail of theirs is due; returns how many. None, unless rows were changed by hand."""
+    """Wake lanes that sleep although a mail of theirs is due; returns how many. 0 unless rows were changed by hand."""
     return int(connection.exec_driver_sql(_REPAIR_LANES).rowcount)
 
 
