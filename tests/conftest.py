@@ -1,9 +1,9 @@
 """Fixtures of the whole suite: real services, obtained without asking anybody and never skipped.
 
-`database`, `empty_database`, `amqp_url`: shared servers, a database of its own per test, and a broker on
-which each test uses names of its own. `own_postgres`, `own_rabbitmq`: servers that a test may kill and start
-again; put such tests into one xdist group (`pytest.mark.xdist_group("faults")`), so that only one worker
-starts them.
+`database`, `empty_database`, `amqp_url`: shared servers, a database of its own per test, and a broker on which
+each test uses names of its own. `own_postgres`, `own_rabbitmq`: servers that a test may kill and start again. Put
+such tests into the xdist group of the fixture's name, `pytest.mark.xdist_group("own_rabbitmq")`, so that only one
+worker starts a server.
 """
 
 from __future__ import annotations

@@ -237,14 +237,10 @@ def obtain(
         if problem is not None:
             raise ConfigurationError([f"the given PostgreSQL does not answer: {problem}"])
         return GivenPostgres(url, source="the given URL")
-    Database = ways.Way[PostgresServer | GivenPostgres]  # noqa: N806 - a type
-    order = [
-        *(
-            Database(name=way.name, take=way.take)
-            for way in _private_ways(durable=durable, directory=directory)
-        ),
-        Database(name="Docker", take=lambda: _container(say)),
-        Database(name="a server of yours", take=_ask_for_url),
+    order: list[ways.Way[PostgresServer | GivenPostgres]] = [
+        *_private_ways(durable=durable, directory=directory),
+        ways.Way(name="Docker", take=lambda: _container(say)),
+        ways.Way(name="a server of yours", take=_ask_for_url),
     ]
     return ways.first("PostgreSQL", order)
 

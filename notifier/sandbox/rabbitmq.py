@@ -162,11 +162,16 @@ class RabbitNode:
         if self._process is not None:
             self._process.stop(timeout=_STOP_SECONDS)
 
+    def remembers(self, quorum_queue: str) -> bool:
+        """Whether a quorum queue of virtual host `/` is on disk and will survive `kill`."""
+        name = f"%2F_{quorum_queue}".encode()
+        return any(name in file.read_bytes() for file in self._root.glob("data/*/quorum/*/names.dets"))
+
     def kill(self) -> None:
         """End the node with SIGKILL, as a crash would.
 
-        RabbitMQ writes the directory of its quorum queues with a delay: one that was declared less than about
-        two seconds before never answers again, which says nothing about the program under test.
+        RabbitMQ writes the directory of its quorum queues with a delay of a second: a queue that was declared
+        just before never answers again. Wait for `remembers` first.
         """
         if self._process is not None:
             self._process.stop(number=signal.SIGKILL)
@@ -229,11 +234,13 @@ def obtain(
             raise ConfigurationError([f"the given RabbitMQ does not answer: {problem}"])
         return GivenBroker(url, source="the given URL")
 
-    nodes = _private_ways(directory=directory, apt_install=apt_install, cache=cache, say=say)
-    Broker = ways.Way[RabbitNode | GivenBroker]  # noqa: N806 - a type
-    order = [Broker(name=way.name, take=way.take) for way in nodes]
-    order.insert(1, Broker(name="Docker", take=lambda: _container(say)))  # before Debian's packages
-    order.append(Broker(name="a broker of yours", take=_ask_for_url))
+    local, *packages = _private_ways(directory=directory, apt_install=apt_install, cache=cache, say=say)
+    order: list[ways.Way[RabbitNode | GivenBroker]] = [
+        local,
+        ways.Way(name="Docker", take=lambda: _container(say)),
+        *packages,
+        ways.Way(name="a broker of yours", take=_ask_for_url),
+    ]
     return ways.first("RabbitMQ", order)
 
 

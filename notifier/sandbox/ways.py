@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 T = TypeVar("T")
+Found_co = TypeVar("Found_co", covariant=True)
 
 
 class Service(Protocol):
@@ -28,16 +29,16 @@ class Service(Protocol):
         """Stop what was started for us and remove what was temporary; a given service is left alone."""
 
 
-class Absent(Exception):  # noqa: N818 - not an error: the next way is asked
+class Absent(Exception):
     """This way does not exist on this machine; the text says why and how to get it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Way(Generic[T]):
+class Way(Generic[Found_co]):
     """One way to a service. `take` raises Absent if this machine does not have it."""
 
     name: str
-    take: Callable[[], T]
+    take: Callable[[], Found_co]
 
 
 def first(what: str, ways: Sequence[Way[T]]) -> T:
