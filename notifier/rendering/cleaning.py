@@ -14,15 +14,23 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufff
 _INVISIBLE = re.compile(
     r"[\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb]"
 )
+# Mails are pasted and forwarded into systems that run templates of their own; ours are done by then.
+_DELIMITERS = re.compile(r"\{(?=[{%#])|(?<=[%#])(?=\})|\}(?=\})")
 _SCAN_LIMIT = 20_000  # characters looked at before cutting; far above every limit of a mail
 
 
 def clean(text: str) -> str:
-    """Return text without ANSI escapes and controls, line ends as LF, invisible characters shown (B26, B38)."""
+    """Return text without ANSI escapes and controls, line ends as LF (B26, B38).
+
+    Invisible characters are shown as their code, template delimiters are pulled apart.
+    """
     bounded = text[:_SCAN_LIMIT]
+    if "{" in bounded or "}" in bounded:
+        bounded = _DELIMITERS.sub(r"\g<0> ", bounded)
     if bounded.isascii() and bounded.isprintable():
         return bounded
-    plain = _CONTROLS.sub("", _ANSI.sub("", bounded).replace("\t", "    "))
+    # NUL is stored as U+FFFD, which cannot be stored otherwise (B20); people read it as a broken mail.
+    plain = _CONTROLS.sub("", _ANSI.sub("", bounded).replace("\t", "    ").replace("\ufffd", "?"))
     lines = "\n".join(plain.splitlines())
     return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", lines)
 

@@ -23,6 +23,8 @@ MAX_SOURCE = 128 * 1024  # characters of one joined template; the built-in ones 
 _INCLUDE = re.compile(r'^[ \t]*\{%-? include "([a-z_]+(?:/[a-z_]+)?\.(?:html|txt|css))" -?%\}[ \t]*\n?', re.M)
 _TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.S)
 _SWAPPED = re.compile(r"<!--jj(\d+)jj-->|jj(\d+)jj")
+_STYLE = re.compile(r"""( style=(?:"|'))((?:(?<=")[^"]*(?="))|(?:(?<=')[^']*(?=')))["']""")
+_BLANKS = re.compile(r"([:;,])\s+")
 _MAX_DEPTH = 5
 
 
@@ -101,5 +103,6 @@ def inline(source: str) -> str:
         disable_link_rewrites=True,
         remove_classes=False,
     ).transform(pretty_print=False)
+    page = _STYLE.sub(lambda match: match[1] + _BLANKS.sub(r"\1", match[2]) + match[1][-1], page)
     restored = _SWAPPED.sub(lambda match: tags[int(match[1] or match[2])], page)
     return "\n".join(line.strip() for line in restored.splitlines() if line.strip()) + "\n"

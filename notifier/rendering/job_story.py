@@ -275,6 +275,7 @@ def devices(t: Telling, job: Mapping[str, object], *, only: str | None) -> dict[
     more = max(len(listed), known or 0) - len(rows)
     return {
         "rows": rows,
+        "results": only is None,
         "more": t.ngettext("and %(n)s more device", "and %(n)s more devices", more) if more > 0 else "",
     }
 
@@ -309,4 +310,4 @@ def _result(device: Mapping[str, object]) -> str:
 
 def _word(t: Telling, result: str, device: Mapping[str, object]) -> str:
     known = {"failed": t.gettext("Failed"), "done": t.gettext("Done")}
-    return known.get(result) or words(text(device, "status"))
+    return known.get(result) or words(text(device, "status", 24))

@@ -145,7 +145,7 @@ def server_story(t: Telling, facts: ServerFacts, *, contact: str | None) -> dict
 
 def test_title(t: Telling) -> str:
     """Return what a test mail says: `Mail settings for Acme work`."""
-    return t.gettext("Mail settings for %(customer)s work", customer=one_line(t.customer.name, 120))
+    return t.gettext("Mail settings for %(customer)s work", customer=subjects.fitting(t.customer.name, 40))
 
 
 def _shell(t: Telling, state: State, title: str) -> dict[str, object]:

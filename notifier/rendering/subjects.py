@@ -55,6 +55,11 @@ def base(title_text: str, customer: str) -> str:
     return f"{title_text} - {name}" if name else title_text
 
 
+def fitting(name: str, length: int) -> str:
+    """Return a name for a subject, cut to at most `length` characters."""
+    return _cut(visible(name), length)
+
+
 def fill(pattern: str, values: Mapping[str, str]) -> str:
     """Return a customer's own subject with its placeholders filled in; no template code runs here."""
     return clean_header(visible(_PLACEHOLDER.sub(lambda match: values.get(match[1], ""), pattern)))

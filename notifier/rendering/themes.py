@@ -18,7 +18,7 @@ _BASE: Mapping[str, str] = {
     "muted": "#57606a",
     "link": "#0a58ca",
     "link_dark": "#79b8ff",
-    "font": "-apple-system,BlinkMacSystemFont,'Segoe UI',Roboto,Helvetica,Arial,sans-serif",
+    "font": "-apple-system,'Segoe UI',Roboto,Arial,sans-serif",
     "mono": "Consolas,Menlo,'Liberation Mono',monospace",
 }
 _RED = {
