@@ -16,14 +16,20 @@ if TYPE_CHECKING:
 
 MASK: Final = "********"
 
+# Most texts have no hint of a secret at all.
+_ANY_HINT: Final = re.compile(
+    "|".join(sorted({re.escape(hint) for one in SECRET_PATTERNS for hint in one.hints}))
+)
 _OPENING_QUOTE: Final = re.compile(r"""(?:\\?["'])?""")
 _BASE64_LINE: Final = re.compile(r"[ \t]*[A-Za-z0-9+/]{16,}={0,2}[ \t]*(?:\r?\n)?")
 
 
 def mask_text(text: str) -> str:
     """`text` with every secret it shows replaced by eight asterisks."""
-    lowered = text.lower()
     masked = _mask_key_tail(text)
+    lowered = text.lower()
+    if not _ANY_HINT.search(lowered):
+        return masked
     for pattern in SECRET_PATTERNS:
         if any(hint in lowered for hint in pattern.hints):
             masked = pattern.expression.sub(_hide, masked)
