@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from notifier.config import secret_files
 from notifier.config.layers import PREFIX, KeyPath, Layer, defaults, unknown
@@ -118,7 +120,8 @@ def read_secret_files(environ: Mapping[str, str]) -> Layer:
     return layer
 
 
-def variable_names() -> dict[str, KeyPath]:
+@cache
+def variable_names() -> Mapping[str, KeyPath]:
     """Return the environment name of every key, and of every role of the two tables by role."""
     names: dict[str, KeyPath] = {}
     for path, value in defaults().items():
@@ -126,7 +129,7 @@ def variable_names() -> dict[str, KeyPath]:
         if isinstance(value, Mapping):
             for entry in value:
                 names[PREFIX + "__".join((*path, entry)).upper()] = (*path, entry)
-    return names
+    return MappingProxyType(names)
 
 
 def put_text(layer: Layer, path: KeyPath, text: str, place: str, default: object) -> None:

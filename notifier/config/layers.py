@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from notifier.config.model import Settings
@@ -29,14 +31,16 @@ class Layer:
         self.places[path] = place
 
 
-def defaults() -> dict[KeyPath, object]:
+@cache
+def defaults() -> Mapping[KeyPath, object]:
     """Return every key with its default, by path."""
     settings = Settings()
-    return {
+    found: dict[KeyPath, object] = {
         (section, key): getattr(getattr(settings, section), key)
         for section in Settings.model_fields
         for key in type(getattr(settings, section)).model_fields
     }
+    return MappingProxyType(found)
 
 
 def unknown(name: str, known: Mapping[str, object], kind: str) -> str:
