@@ -130,7 +130,7 @@ def test_a_hidden_address_shows_one_letter_and_the_domain(address: str, shown: s
     assert hidden(address) == shown
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     text=st.text(alphabet="ab.@-+_\"'<>()[]\\,;: \r\n\0ü\u200b。\uff11%!", max_size=20) | st.text(max_size=20)
 )
@@ -146,7 +146,7 @@ def test_what_is_accepted_is_safe_on_an_smtp_line(text: str) -> None:
     assert Address(username=mailbox.local, domain=mailbox.domain).addr_spec == mailbox.address
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(text=st.text(max_size=30))
 def test_hiding_never_raises_and_never_shows_a_local_part(text: str) -> None:
     assert "***" in hidden(text)

@@ -316,7 +316,7 @@ def test_the_payload_hash_is_of_type_and_data_alone() -> None:  # D14
     )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(summary=st.dictionaries(st.text(max_size=4), st.integers() | st.text(max_size=4), max_size=4))
 def test_the_payload_hash_does_not_depend_on_how_the_json_was_written(summary: dict[str, Any]) -> None:
     document = put(

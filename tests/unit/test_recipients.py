@@ -278,7 +278,7 @@ AUDIENCES = st.lists(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(users=AUDIENCES, event_type=st.sampled_from(EVENT_TYPES))
 def test_nobody_inactive_or_without_access_or_right_is_ever_chosen(
     users: list[Candidate], event_type: EventType
@@ -295,7 +295,7 @@ def test_nobody_inactive_or_without_access_or_right_is_ever_chosen(
         assert one.preference is None or one.preference.enabled
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(users=AUDIENCES, event_type=st.sampled_from(EVENT_TYPES))
 def test_no_two_mails_share_a_key_and_each_selected_user_is_one_mail(
     users: list[Candidate], event_type: EventType
@@ -310,7 +310,7 @@ def test_no_two_mails_share_a_key_and_each_selected_user_is_one_mail(
     assert all(d.address in addresses for d in selection.decisions if d.rule == "same_address")
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(users=AUDIENCES, event_type=st.sampled_from(EVENT_TYPES), order=st.randoms(use_true_random=False))
 def test_choosing_among_candidates_equals_choosing_among_all(
     users: list[Candidate], event_type: EventType, order: Any
@@ -324,7 +324,7 @@ def test_choosing_among_candidates_equals_choosing_among_all(
     assert choose(*candidates, event_type=event_type, others=counts) == choose(*users, event_type=event_type)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(users=AUDIENCES)
 def test_every_considered_user_is_decided_for_or_counted_once(users: list[Candidate]) -> None:
     selection = choose(*users)

@@ -171,7 +171,7 @@ NEARLY_EVENTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(
     body=st.binary(max_size=80) | st.text(alphabet='{}[]":,\\u0019dD-+eE.tnf ', max_size=60).map(str.encode),
     headers=st.dictionaries(
@@ -187,7 +187,7 @@ def test_arbitrary_bytes_raise_nothing_but_an_invalid_event(body: bytes, headers
         assert result.reason in REJECTION_REASONS
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(document=NEARLY_EVENTS)
 def test_arbitrary_json_raises_nothing_but_an_invalid_event(document: dict[str, Any]) -> None:
     result = outcome(json.dumps(document).encode(), {})
