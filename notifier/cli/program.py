@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from dataclasses import dataclass, field, replace
@@ -104,6 +105,10 @@ def notifier(ctx: click.Context, config_path: Path | None) -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; what it knows how to name is told without a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # a terminal that is not UTF-8 must not stop a command
     try:
         result = notifier.main(
             args=list(args) if args is not None else None, prog_name="notifier", standalone_mode=False

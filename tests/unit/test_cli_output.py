@@ -73,6 +73,15 @@ def test_a_record_is_lines_for_people_and_an_object_for_machines() -> None:
     assert json.loads(stdout.getvalue()) == {"id": 1, "types": ["a", "b"]}
 
 
+def test_lines_for_people_are_escaped_and_left_out_of_json() -> None:
+    out, stdout, _ = output()
+    out.line("done\x07")
+    assert stdout.getvalue() == "done\\x07\n"
+    out, stdout, _ = output(as_json=True)
+    out.line("done")
+    assert stdout.getvalue() == ""
+
+
 def test_notes_go_to_stderr_so_that_json_stays_json() -> None:
     out, stdout, stderr = output(as_json=True)
     out.note("3 rows are in flight")

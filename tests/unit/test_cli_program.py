@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -162,6 +163,20 @@ def test_a_reader_that_goes_away_makes_no_noise() -> None:
         child.stdout.close()
         assert child.stderr.read() == b""
         assert child.wait(timeout=60) == 1
+
+
+def test_a_terminal_that_is_not_utf8_gets_escapes_and_no_traceback() -> None:
+    code = (
+        "import sys, click; from notifier.cli import main, program\n"
+        "body = lambda: print('caf\\xe9 \\u2713')\n"
+        "program.notifier.get_command = lambda c, n: click.Command('probe', callback=body)\n"
+        "sys.exit(main(['probe']))"
+    )
+    environ = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, timeout=60, env=environ
+    )
+    assert done.stdout == b"caf\xe9 \\u2713\n"
 
 
 def test_generate_key_needs_no_configuration_and_prints_the_key_last(

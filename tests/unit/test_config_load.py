@@ -118,6 +118,22 @@ def test_an_unknown_key_is_an_error_in_every_section(problems: Problems, section
             "[delivery]\ndenied_networks = ['10.0.0.1/8']\n",
             "config.toml:2: delivery.denied_networks: '10.0.0.1/8'",
         ),
+        (
+            "[delivery]\ndenied_networks = 'loopback'\n",
+            "config.toml:2: delivery.denied_networks: must be a list",
+        ),
+        (
+            "[security]\nencryption_keys = ['ü!']\n",
+            "config.toml:2: security.encryption_keys[0]: is no encryption key",
+        ),
+        (
+            "[smtp]\nport = 2026-11-23\n",
+            "config.toml:2: smtp.port: must be a whole number, not datetime.date(",
+        ),
+        (
+            f"[app]\nproduct = '{'x' * 200}'\n",
+            "config.toml:2: app.product: must have at most 127 characters, not 'xx",
+        ),
         ("[delivery]\njitter = nan\n", "config.toml:2: delivery.jitter: must be "),
         ("[delivery]\nlease = inf\n", "config.toml:2: delivery.lease: must be "),
         ("[app]\nproduct = ''\n", "config.toml:2: app.product: must not be empty"),
@@ -219,6 +235,13 @@ def test_keys_that_contradict_each_other_are_an_error_at_the_line_that_was_writt
 ) -> None:
     (found,) = problems(text)
     assert found.startswith(start)
+
+
+def test_a_contradiction_made_by_a_variable_names_the_variable(problems: Problems) -> None:
+    (found,) = problems("", {"NOTIFIER_DELIVERY__BACKOFF_INITIAL": "7200"})
+    assert found.startswith(
+        "NOTIFIER_DELIVERY__BACKOFF_INITIAL: delivery.backoff_max: is 3600, less than backoff_initial"
+    )
 
 
 def test_a_file_that_is_named_must_exist(tmp_path: Path) -> None:
