@@ -236,6 +236,7 @@ CREATE TABLE notification_events (
     lease_until timestamptz,
     handoff_at timestamptz,
     lost_claims integer NOT NULL DEFAULT 0 CHECK (lost_claims >= 0),
+    expiry_reason text CHECK (expiry_reason IN ('auth', 'tls', 'ambiguous')),
     FOREIGN KEY (customer_id, job_event_id) REFERENCES job_events (customer_id, id),
     CONSTRAINT uq_notification UNIQUE (job_event_id, recipient_key, generation),
     CONSTRAINT ck_event CHECK ((job_event_id IS NULL) = (event_type = 'test')),
@@ -282,6 +283,7 @@ COMMENT ON COLUMN notification_events.locked_by IS 'Internal: the worker that ho
 COMMENT ON COLUMN notification_events.lease_until IS 'Internal: until when it is held. After that the row is taken back.';
 COMMENT ON COLUMN notification_events.handoff_at IS 'Internal: set before the mail may have left; a row taken back with it set is ambiguous.';
 COMMENT ON COLUMN notification_events.lost_claims IS 'Internal: how often a worker vanished while preparing this mail.';
+COMMENT ON COLUMN notification_events.expiry_reason IS 'Internal: the failure reason the row gets should it expire now; NULL: expired.';
 -- claim_batch: the due rows of one customer
 CREATE INDEX ix_due ON notification_events (customer_id, next_attempt_at, id) WHERE status = 'pending' AND lock_token IS NULL;
 -- claim_batch: batches in flight per server; sweep: rows in flight. Without lease_until, so that the stamp stays a HOT update
@@ -348,6 +350,7 @@ CREATE TABLE smtp_breakers (
     proven boolean NOT NULL DEFAULT false,
     settings_hash bytea,
     last_error text CHECK (length(last_error) <= 1000),
+    last_reason text CHECK (last_reason IN ('auth', 'tls')),
     last_fault_at timestamptz
 );
 COMMENT ON TABLE smtp_breakers IS 'Internal: the state of each mail server as all workers see it. Readable, so that "why is nothing sent?" has an answer.';
@@ -359,6 +362,7 @@ COMMENT ON COLUMN smtp_breakers.trips IS 'How often it opened since the last suc
 COMMENT ON COLUMN smtp_breakers.proven IS 'true after a success since the last fault: only then several connections are used.';
 COMMENT ON COLUMN smtp_breakers.settings_hash IS 'Hash of the [smtp] section, for server 0: a changed section closes the breaker.';
 COMMENT ON COLUMN smtp_breakers.last_error IS 'The last fault of the server; NULL after a success.';
+COMMENT ON COLUMN smtp_breakers.last_reason IS 'auth or tls when the last fault was one of the configuration; mails that expire meanwhile get it as their reason.';
 COMMENT ON COLUMN smtp_breakers.last_fault_at IS 'When it was.';
 
 -- ---------------------------------------------------------------------------------------------------------------
@@ -469,7 +473,8 @@ BEGIN
     WHERE customer_id = NEW.customer_id;
     INSERT INTO smtp_breakers (server_id) VALUES (NEW.id)
     ON CONFLICT (server_id) DO UPDATE
-    SET open_until = '-infinity', failures = 0, refusals = 0, trips = 0, proven = false, last_error = NULL;
+    SET open_until = '-infinity', failures = 0, refusals = 0, trips = 0, proven = false,
+        last_error = NULL, last_reason = NULL;
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION follow_smtp_config() IS 'A changed server is tried again at once: its breaker closes and its lane is due, also when plain SQL changed it.';
@@ -490,8 +495,11 @@ CREATE FUNCTION claim_batch(
     p_alone boolean,         -- every batch has one row (on_ambiguous = "fail")
     p_slow jsonb             -- {"server_id": rows}: smaller batches for slow servers
 ) RETURNS TABLE (
-    id bigint, job_event_id bigint, customer_id bigint, server_id bigint, attempts integer, ambiguous_count integer,
-    lost_claims integer, needs_success boolean
+    id bigint, job_event_id bigint, attempts integer, ambiguous_count integer, recipient_email text, recipient_key text,
+    event_type text, rule text, subject text, message_id text, job_id bigint, compliance_result_id bigint,
+    created_at timestamptz, reader_timezone text, customer_id bigint, customer_name text, customer_timezone text,
+    locale text, server_id bigint, config_version text, proven boolean, needs_success boolean,
+    payload jsonb
 ) LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_column
 DECLARE
@@ -547,11 +555,24 @@ BEGIN
         SELECT d.id FROM due d
         WHERE d.place = 1 OR (NOT d.solitary AND NOT EXISTS (SELECT 1 FROM due f WHERE f.place = 1 AND f.solitary))
     )
-    UPDATE notification_events n
-    SET lock_token = p_token, locked_by = p_worker, lease_until = now() + p_lease, server_id = v_server
-    FROM batch WHERE n.id = batch.id
-    RETURNING n.id, n.job_event_id, n.customer_id, n.server_id, n.attempts, n.ambiguous_count, n.lost_claims,
-        v_breaker.failures > 0 OR v_breaker.refusals > 0 OR v_breaker.trips > 0 OR NOT v_breaker.proven;
+    , claimed AS (
+        UPDATE notification_events n
+        SET lock_token = p_token, locked_by = p_worker, lease_until = now() + p_lease, server_id = v_server
+        FROM batch WHERE n.id = batch.id
+        RETURNING n.*
+    )
+    SELECT n.id, n.job_event_id, n.attempts, n.ambiguous_count, n.recipient_email, n.recipient_key, n.event_type, n.rule,
+        n.subject, n.message_id, n.job_id, n.compliance_result_id, n.created_at, u.timezone, c.id, c.name, c.timezone,
+        c.locale, v_server, s.updated_at::text,
+        v_breaker.proven,
+        v_breaker.failures > 0 OR v_breaker.refusals > 0 OR v_breaker.trips > 0 OR NOT v_breaker.proven,
+        -- the document once per event, however many of its mails are in the batch
+        CASE WHEN row_number() OVER (PARTITION BY n.job_event_id ORDER BY n.id) = 1 THEN e.payload END
+    FROM claimed n
+    JOIN customers c ON c.id = n.customer_id
+    LEFT JOIN job_events e ON e.id = n.job_event_id
+    LEFT JOIN users u ON u.id = n.user_id
+    LEFT JOIN smtp_configs s ON s.id = v_server;
 
     SELECT min(n.next_attempt_at) INTO v_next FROM notification_events n
     WHERE n.customer_id = v_customer AND n.status = 'pending' AND n.lock_token IS NULL;

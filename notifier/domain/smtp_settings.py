@@ -78,9 +78,9 @@ class SmtpChange:
 def changed(stored: SmtpSettings | None, change: SmtpChange, *, has_password: bool) -> SmtpSettings:
     """Return the settings after the change; stored is None for a new configuration.
 
-    Asking for one kind of TLS gives up the other; asking for both is an error. A stored password must be given
-    again (or removed) when it would go to another server, or there less protected: else whoever may change the
-    host could collect it. Raises InvalidInput with every fault and its cure.
+    Asking for one kind of TLS gives up the other; asking for both is an error. A stored password must be
+    given again (or removed) when it would go to another server, or there less protected: else whoever may
+    change the host could collect it. Raises InvalidInput with every fault and its cure.
     """
     problems: dict[str, list[str]] = {}
     values: dict[str, Any] = (

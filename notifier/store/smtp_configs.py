@@ -119,7 +119,7 @@ def save(connection: Connection, customer_id: int, change: SmtpChange, *, box: S
     """Make or change the customer's server, under the rules of `domain.smtp_settings`.
 
     The server is tried again at once (the trigger follow_smtp_config closes its breaker). Raises InvalidInput,
-    NotFound for an unknown customer, ConfigurationError when a password comes and there is no key.
+    NotFound for an unknown customer, ConfigurationError for a password when there is no key.
     """
     _lock_customer(connection, customer_id)
     stored = of_customer(connection, customer_id)
