@@ -33,9 +33,20 @@ class BrokerObjects:
             dead_letter_exchange=f"{mark}.dlx",
             dead_letter_queue=f"{mark}.dead",
         )
+        self._use(connection)
+
+    def _use(self, connection: BlockingConnection) -> None:
         self._connection = connection
         self.channel = connection.channel()
         self.channel.confirm_delivery()
+
+    def reconnect(self) -> None:
+        """Look through a new connection, after the broker was down."""
+        self.close()
+        self._use(_connect(self.url))
+
+    def close(self) -> None:
+        close_connection(self._connection)
 
     def publish(self, *bodies: bytes, properties: BasicProperties | None = None) -> None:
         for body in bodies:
@@ -74,13 +85,16 @@ class BrokerObjects:
 
 @contextmanager
 def broker_objects(url: str) -> Iterator[BrokerObjects]:
-    connection = open_connection(parameters(url, heartbeat=60, name="notifier tests"))
-    objects = BrokerObjects(url, connection)
+    objects = BrokerObjects(url, _connect(url))
     try:
         yield objects
     finally:
-        close_connection(connection)
+        objects.close()
         _delete(url, objects.topology)
+
+
+def _connect(url: str) -> BlockingConnection:
+    return open_connection(parameters(url, heartbeat=60, name="notifier tests"))
 
 
 def _delete(url: str, topology: Topology) -> None:

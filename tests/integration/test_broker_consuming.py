@@ -17,9 +17,12 @@ from notifier.broker.topology import ensure
 from notifier.domain.errors import BrokerUnavailable, DatabaseUnavailable
 from tests.broker_objects import BrokerObjects, broker_objects
 from tests.tcp_proxy import TcpProxy, tcp_proxy
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from notifier.sandbox.rabbitmq import RabbitNode
 
 pytestmark = pytest.mark.services
 
@@ -251,3 +254,29 @@ def test_a_stop_under_load_gives_back_what_was_not_begun(broker: BrokerObjects) 
         assert broker.waits_for(lambda: len(first.settled) + len(second.settled) >= 200)
         assert is_empty(broker)
     assert sorted(first.settled + second.settled) == sorted(numbers(200))
+
+
+@pytest.mark.xdist_group("faults")
+def test_a_killed_broker_is_found_again_and_nothing_is_lost(own_rabbitmq: RabbitNode) -> None:
+    """F12: kill -9, then the same node again.
+
+    The orderly restart before it is needed: RabbitMQ 3.10 writes the names of new quorum queues to disk minutes
+    later or when it stops, and a queue it did not write does not answer after a kill.
+    """
+    with broker_objects(own_rabbitmq.url) as broker:
+        ensure(broker.url, broker.topology)
+        own_rabbitmq.stop()
+        own_rabbitmq.start()
+        broker.reconnect()
+        broker.publish(*numbers(50))
+        worker = Worker(broker.url, broker)
+        with working(worker):
+            assert broker.waits_for(lambda: len(worker.settled) == 50)
+            broker.publish(*numbers(50))
+            own_rabbitmq.kill()
+            wait_until(lambda: not worker.consuming, what="the loss to be noticed")
+            own_rabbitmq.start()
+            started = time.monotonic()
+            wait_until(lambda: worker.consuming, timeout=35, what="consuming again")
+            wait_until(lambda: set(worker.settled) == set(numbers(50)), what="everything settled")
+            assert time.monotonic() - started <= 35
