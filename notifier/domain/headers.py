@@ -18,7 +18,6 @@ from notifier.domain.errors import HeaderInjection
 
 MAX_LENGTH = 200
 _LINE = 78  # RFC 5322 section 2.1.1
-_ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+")
 _FIELD_NAME = re.compile(r"[!-9;-~]+")  # RFC 5322 section 2.2: printable ASCII but the colon
 
 
@@ -35,7 +34,7 @@ class Header:
     def text(self) -> str:
         """The unfolded, undecoded value, as EmailMessage wants it."""
         words = self.words
-        if self.quoted and words and not _ATOMS.fullmatch(words):
+        if self.quoted and words:
             words = '"' + words.replace("\\", "\\\\").replace('"', '\\"') + '"'
         return f"{words} {self.machine}" if words and self.machine else words or self.machine
 

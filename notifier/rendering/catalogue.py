@@ -42,8 +42,10 @@ def updated(path: Path, template: Catalog) -> bytes:
     catalogue.update(template, no_fuzzy_matching=True, update_header_comment=False)
     catalogue.obsolete.clear()
     target = io.BytesIO()
-    write_po(target, catalogue, no_location=True, omit_header=False, sort_output=True, width=110)
-    return target.getvalue()
+    write_po(target, catalogue, no_location=True, omit_header=True, sort_output=True, width=110)
+    # The header is the translator's: Babel would fill it with dates and names to be replaced.
+    header = path.read_bytes().partition(b"\n\n")[0]
+    return header + b"\n\n" + target.getvalue().strip(b"\n") + b"\n"
 
 
 def main() -> None:

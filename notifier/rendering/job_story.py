@@ -114,8 +114,16 @@ def _partial_headline(t: Telling, name: str, total: int | None, done: int | None
 
 
 def _backup_headline(t: Telling, name: str, status: object, total: int | None, done: int | None) -> str:
+    if status == "failed" and total and done is not None:
+        return t.ngettext(
+            "%(job)s failed: %(done)s of %(n)s device saved",
+            "%(job)s failed: %(done)s of %(n)s devices saved",
+            total,
+            job=name,
+            done=t.language.number(done),
+        )
     if status == "failed":
-        return t.gettext("%(job)s failed: nothing is safely saved", job=name)
+        return t.gettext("%(job)s failed", job=name)
     if total and done is not None and done < total:
         return t.ngettext(
             "%(job)s saved %(done)s of %(n)s device",

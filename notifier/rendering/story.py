@@ -205,13 +205,13 @@ def _in_english(english: Telling, document: Mapping[str, object]) -> str:
         return (
             f"In English: compliance violation. Device {compliance_story.device_name(result)} breaks policy "
             f"{compliance_story.policy_name(result)}. Unsubscribe or change the notification settings for {topic} "
-            "with the links below."
+            "with the links above."
         )
     status = event_state(document).label
     parts = [f"In English: {status}.", f"{job_story.headline(english, event_type, job)}."]
     if job.get("status") == "failed":
         parts.append("The reason is above.")
-    parts.append(f"Unsubscribe or change the notification settings for {topic} with the links below.")
+    parts.append(f"Unsubscribe or change the notification settings for {topic} with the links above.")
     return " ".join(parts)
 
 
