@@ -24,6 +24,8 @@ from psycopg2 import sql
 from notifier import resources
 from notifier.domain.errors import NotifierError
 from notifier.sandbox import postgres, rabbitmq
+from notifier.store import migrations
+from notifier.store.engine import make_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -81,13 +83,13 @@ class Services:
         return rabbitmq.obtain(url=self._environ.get(AMQP_URL), apt_install=allowed, say=self._say)
 
     def _make_template(self) -> str:
-        """Load schema.sql once; each test gets a copy of the files."""
+        """Make the schema once as `notifier init-db` does; each test gets a copy of the files."""
         if self._template is None:
             admin = self._service("database").url
             name = f"notifier_template_{secrets.token_hex(6)}"
             execute(admin, sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
             self._template = name
-            execute(with_database(admin, name), resources.path("schema.sql").read_text(encoding="utf-8"))
+            _init(with_database(admin, name))
         return self._template
 
     def close(self) -> None:
@@ -181,6 +183,16 @@ def execute(url: str, statement: str | sql.Composable, parameters: tuple[object,
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute(statement, parameters or None)
+
+
+def _init(url: str) -> None:
+    engine = make_engine(
+        url.replace("postgresql://", "postgresql+psycopg2://", 1), application="notifier tests", limits=False
+    )
+    try:
+        migrations.init_db(engine, resources.path("schema.sql").parent)
+    finally:
+        engine.dispose()
 
 
 def drop_database(admin_url: str, name: str) -> None:

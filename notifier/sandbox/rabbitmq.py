@@ -162,16 +162,24 @@ class RabbitNode:
         if self._process is not None:
             self._process.stop(timeout=_STOP_SECONDS)
 
-    def remembers(self, quorum_queue: str) -> bool:
-        """Whether a quorum queue of virtual host `/` is on disk and will survive `kill`."""
-        name = f"%2F_{quorum_queue}".encode()
-        return any(name in file.read_bytes() for file in self._root.glob("data/*/quorum/*/names.dets"))
+    def remembers(self, queue: str, *, quorum: bool = True) -> bool:
+        """Whether a durable queue is on disk and will survive `kill`.
+
+        RabbitMQ writes its definitions with a delay of up to two seconds, and in a second place for quorum queues.
+        """
+        places = [["data/*/LATEST.LOG", "data/*/rabbit_durable_queue.DC?"]]
+        if quorum:
+            places.append(["data/*/quorum/*/names.dets"])
+        name = queue.encode()
+        return all(
+            any(name in file.read_bytes() for pattern in place for file in self._root.glob(pattern))
+            for place in places
+        )
 
     def kill(self) -> None:
         """End the node with SIGKILL, as a crash would.
 
-        RabbitMQ writes the directory of its quorum queues with a delay of a second: a queue that was declared
-        just before never answers again. Wait for `remembers` first.
+        A queue that was declared just before is lost or never answers again: wait for `remembers` first.
         """
         if self._process is not None:
             self._process.stop(number=signal.SIGKILL)

@@ -48,9 +48,8 @@ def local(search_path: str | None = None, installed: Sequence[str] = _INSTALLED)
         script for pattern in installed for script in Path("/").glob(f"{pattern[1:]}/sbin/rabbitmq-server")
     ]
     on_path = shutil.which("rabbitmq-server", path=search_path)
-    if on_path is not None:
-        resolved = Path(on_path).resolve()
-        scripts += [resolved] if (resolved.parent / "rabbitmq-env").is_file() else []
+    if on_path is not None and (Path(on_path).resolve().parents[1] / "plugins").is_dir():
+        scripts.append(Path(on_path).resolve())
     erl = shutil.which("erl", path=search_path)
     if not scripts or erl is None:
         lacking = "Erlang's erl is not on the PATH" if scripts else "no rabbitmq-server found"

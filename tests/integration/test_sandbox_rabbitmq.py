@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -37,7 +38,8 @@ def test_a_killed_node_comes_back_with_every_confirmed_message(own_rabbitmq: Rab
         for queue, kind in queues.items():
             channel.queue_declare(queue, durable=True, arguments={"x-queue-type": kind})
             channel.basic_publish("", queue, queue.encode(), PERSISTENT, mandatory=True)
-    wait_until(lambda: own_rabbitmq.remembers(f"quorum-{mark}"), 10, "the quorum queue to be on disk")
+    for queue, kind in queues.items():
+        wait_until(partial(own_rabbitmq.remembers, queue, quorum=kind == "quorum"), 10, f"{queue} on disk")
 
     own_rabbitmq.kill()
     assert amqp.problem(url) is not None

@@ -67,10 +67,21 @@ def test_without_postgresql_the_reason_says_how_to_get_it(tmp_path: Path) -> Non
 
 
 def test_debians_wrapper_that_changes_the_user_is_not_taken_for_rabbitmq(tmp_path: Path) -> None:
-    programs(tmp_path / "sbin", "rabbitmq-server", "erl")
+    """In Debian the name on the PATH is a link to a wrapper that lies beside links to the real scripts."""
+    programs(tmp_path / "lib" / "bin", "rabbitmq-script-wrapper", "rabbitmq-server", "rabbitmq-env")
+    programs(tmp_path / "sbin", "erl")
+    (tmp_path / "sbin" / "rabbitmq-server").symlink_to(tmp_path / "lib" / "bin" / "rabbitmq-script-wrapper")
 
     with pytest.raises(Absent, match="apt-get install rabbitmq-server"):
         rabbitmq_binaries.local(str(tmp_path / "sbin"), [])
+
+
+def test_a_rabbitmq_whose_own_script_is_on_the_path_is_found(tmp_path: Path) -> None:
+    home = tmp_path / "rabbitmq_server-4.1.0"
+    programs(home / "sbin", "rabbitmq-server", "erl", "epmd")
+    (home / "plugins").mkdir()
+
+    assert rabbitmq_binaries.local(str(home / "sbin"), []).server == home / "sbin" / "rabbitmq-server"
 
 
 def test_rabbitmq_without_erlang_says_so(tmp_path: Path) -> None:
