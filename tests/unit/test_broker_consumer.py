@@ -402,3 +402,21 @@ def test_batches_keep_the_order_and_isolate_what_came_back(flags: list[bool], pr
     assert [one for batch in batches for one in batch] == held
     assert all(1 <= len(batch) <= prefetch for batch in batches)
     assert all(len(batch) == 1 for batch in batches if any(one.message.redelivered for one in batch))
+
+
+def test_a_batch_that_commits_makes_the_next_outage_a_first_one(broker: FakeBroker) -> None:
+    """D8: the backoff is kept until a batch commits, and no longer."""
+    rig = Rig(broker, enough=lambda: len(broker.acked) == 2)
+
+    def fail_once(body: bytes) -> Callable[[], None]:
+        def start() -> None:
+            rig.database_away = True
+            broker.publish(body)
+            broker.at(broker.now + 0.7, lambda: setattr(rig, "database_away", False))
+
+        return start
+
+    broker.at(10, fail_once(b"first"))
+    broker.at(100, fail_once(b"second"))
+    rig.run()
+    assert rig.probes == pytest.approx([11, 101], abs=0.6)
