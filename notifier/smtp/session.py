@@ -168,6 +168,11 @@ class Session:
         return self._smtp.peer_ip
 
     @property
+    def addresses(self) -> tuple[str, ...]:
+        """The checked addresses of the host, once resolved."""
+        return tuple(target.ip for target in self._targets)
+
+    @property
     def tls(self) -> tls.TlsFacts | None:
         """What TLS agreed on; None on a plain connection."""
         return tls.facts(self._smtp.sock)
@@ -191,14 +196,19 @@ class Session:
     ) -> Reply:
         """Send one mail to one recipient; return the final 2yz reply. Raises SmtpFault for everything else.
 
-        `data` is the whole RFC 5322 mail with CRLF line ends; dots are doubled here. `on_dot` is called when the
-        whole mail was given to the socket and no reply read. `on_slow` is called at
-        most once, in this thread, when the reply to the final dot is outstanding for over a second; it must
-        not raise. After a refusal the connection stays `usable`; after any other fault it is closed.
+        `data` is the whole RFC 5322 mail with CRLF line ends; dots are doubled here. `on_dot` is called when
+        the whole mail was given to the socket and no reply read yet, `on_slow` at most once when that reply is
+        outstanding for over a second; both in this thread, and neither may raise. After a refusal the
+        connection stays `usable`; after any other fault it is closed.
         """
         try:
             reply = self._transaction.run(
-                mail_from=mail_from, rcpt_to=rcpt_to, data=data, smtputf8=smtputf8, on_dot=on_dot, on_slow=on_slow
+                mail_from=mail_from,
+                rcpt_to=rcpt_to,
+                data=data,
+                smtputf8=smtputf8,
+                on_dot=on_dot,
+                on_slow=on_slow,
             )
             self.sent += 1
             self.reused = True
