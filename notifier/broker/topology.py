@@ -188,7 +188,7 @@ def _bind(connection: BlockingConnection, queue: _Item, exchange: _Item, key: st
     _on_channel(connection, queue, bind)
 
 
-class _Absent(Exception):  # noqa: N818 - an answer, not an error
+class _Absent(Exception):
     """The broker answered 404."""
 
 
