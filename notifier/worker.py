@@ -170,7 +170,7 @@ class Worker:
 
     def _check_database(self) -> None:
         with self._engine.begin() as connection:
-            problems = migrations.worker_problems(connection)
+            problems = migrations.schema_state(connection).problems
             if problems:
                 raise ConfigurationError(problems)
             if breakers.adopt_default(connection, wiring.default_server_hash(self._settings)):

@@ -1,0 +1,356 @@
+"""One test's world: database, broker objects, SMTP servers, worker processes, and the record of what happened."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pika
+
+from notifier.broker.connection import close_connection, open_connection, parameters
+from notifier.broker.publisher import Publisher
+from notifier.broker.topology import Topology
+from notifier.encryption import SecretBox, generate_key
+from tests.acceptance.judgement import Expected, History, Row, Verdict, judge
+from tests.support.smtp_server import Options, SmtpServer
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tests.services import Database
+
+READY_SECONDS = 30.0
+
+
+class WorkerProcess:
+    """A real `notifier run`, its log in a file."""
+
+    def __init__(self, environ: Mapping[str, str], log: Path, *, prefix: tuple[str, ...] = ()) -> None:
+        self.log = log
+        self._stream = log.open("wb")
+        self.process = subprocess.Popen(
+            [*prefix, sys.executable, "-W", "error::ResourceWarning", "-m", "notifier", "run"],
+            env=dict(environ),
+            cwd=log.parent,
+            stdout=self._stream,
+            stderr=subprocess.STDOUT,
+        )
+
+    @property
+    def health(self) -> str:
+        """The address of the health pages, from the log: the port was chosen by the system."""
+        for line in self.lines():
+            if line.get("event") == "worker_started":
+                return f"http://127.0.0.1:{line['health_port']}"
+        self.check_alive()
+        raise AssertionError("the worker has not started yet")
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return the log as data."""
+        found = []
+        for line in self.log.read_text(errors="replace").splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                found.append(json.loads(line))
+        return [line for line in found if isinstance(line, dict)]
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Return status and body of a health page."""
+        try:
+            with urllib.request.urlopen(self.health + path, timeout=5) as answer:  # noqa: S310 - loopback
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def check_alive(self) -> None:
+        """Fail with the log when the process has ended."""
+        if self.process.poll() is not None:
+            text = self.log.read_text(errors="replace")[-4000:]
+            msg = f"the worker ended with {self.process.returncode}:\n{text}"
+            raise RuntimeError(msg)
+
+    def ready(self, seconds: float = READY_SECONDS) -> WorkerProcess:
+        """Wait until it consumes."""
+        wait_until(lambda: self.get("/readyz")[0] == 200, seconds, "the worker to be ready")
+        return self
+
+    def terminate(self, seconds: float = 40.0) -> int:
+        """SIGTERM, and wait for the end; returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.wait(seconds)
+
+    def wait(self, seconds: float = 40.0) -> int:
+        """Wait for the end by itself."""
+        try:
+            return self.process.wait(seconds)
+        finally:
+            self._stream.close()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.wait()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Customer:
+    """A customer of the test with its own SMTP server."""
+
+    id: int
+    server: SmtpServer
+
+
+class World:
+    """Made by the `world` fixture; everything in it is this test's own."""
+
+    def __init__(
+        self, *, database: Database, amqp_url: str, folder: Path, stack: contextlib.ExitStack
+    ) -> None:
+        mark = f"acc-{uuid4().hex[:10]}"
+        self.database = database
+        self.amqp_url = amqp_url
+        self.folder = folder
+        self.topology = Topology(
+            exchange=f"{mark}.events",
+            queue=f"{mark}.queue",
+            binding_keys=("#",),
+            dead_letter_exchange=f"{mark}.dlx",
+            dead_letter_queue=f"{mark}.dead",
+            declare=True,
+        )
+        self.key = generate_key()
+        self.events: list[Expected] = []
+        self.servers: list[SmtpServer] = []
+        self.workers: list[WorkerProcess] = []
+        self.settings: dict[str, str] = {}
+        self._stack = stack
+        self._publisher = stack.enter_context(Publisher(amqp_url, exchange=self.topology.exchange))
+        self._users = 0
+
+    # -- people and servers --------------------------------------------------------------------------------------
+
+    def smtp(self, options: Options | None = None) -> SmtpServer:
+        """Start an SMTP server."""
+        server = self._stack.enter_context(SmtpServer(options))
+        self.servers.append(server)
+        return server
+
+    def customer(
+        self,
+        server: SmtpServer | None = None,
+        *,
+        admins: int = 1,
+        username: str | None = None,
+        password: str | None = None,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        use_tls: bool = False,
+        use_ssl: bool = False,
+    ) -> Customer:
+        """Add a customer with that many admins, who get its failed jobs, and its own server."""
+        server = server or self.smtp()
+        (row,) = self.database.rows(
+            "INSERT INTO customers (name) VALUES (%s) RETURNING id", (f"Customer {uuid4().hex[:6]}",)
+        )
+        customer_id = int(str(row[0]))
+        secret = None
+        if password is not None:
+            secret = SecretBox([self.key]).encrypt(customer_id=customer_id, host=host, password=password)
+        self.database.execute(
+            "INSERT INTO smtp_configs (customer_id, host, port, use_tls, use_ssl, username, password, from_email)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+            (
+                customer_id,
+                host,
+                port or server.port,
+                use_tls,
+                use_ssl,
+                username,
+                secret,
+                "jobs@sender.example",
+            ),
+        )
+        for _ in range(admins):
+            self.user(customer_id)
+        return Customer(id=customer_id, server=server)
+
+    def user(self, customer_id: int, *, role: str = "admin", email: str | None = None) -> str:
+        """Add a user with access; returns the address."""
+        self._users += 1
+        address = email or f"user{self._users}@reader.example"
+        (row,) = self.database.rows(
+            "INSERT INTO users (username, email, role) VALUES (%s, %s, %s) RETURNING id",
+            (f"user{self._users}", address, role),
+        )
+        self.database.execute("INSERT INTO customer_users VALUES (%s, %s)", (customer_id, row[0]))
+        return address
+
+    def admins(self, customer_id: int) -> frozenset[str]:
+        """Return the addresses of the customer's admins."""
+        rows = self.database.rows(
+            "SELECT email FROM users JOIN customer_users a ON a.user_id = users.id"
+            " WHERE a.customer_id = %s AND users.role = 'admin'",
+            (customer_id,),
+        )
+        return frozenset(str(row[0]) for row in rows)
+
+    # -- events --------------------------------------------------------------------------------------------------
+
+    def fail_job(self, customer: Customer, number: int, *, copies: int = 1, **job: object) -> str:
+        """Publish that job `number` failed, and expect a row per admin; returns the event's id."""
+        event_id = f"job-{number}-failed"
+        event = {
+            "specversion": "1.0",
+            "id": event_id,
+            "source": "tests/jobs",
+            "type": "job_failed",
+            "time": "2026-11-23T04:31:07Z",
+            "data": {
+                "customer_id": customer.id,
+                "job": {"id": number, "type": "config_backup", "status": "failed", **job},
+            },
+        }
+        for _ in range(copies):
+            self.publish(json.dumps(event).encode())
+        self.events.append(
+            Expected(customer_id=customer.id, event_id=event_id, recipients=self.admins(customer.id))
+        )
+        return event_id
+
+    def publish(self, body: bytes, *, routing_key: str = "job_failed") -> None:
+        """Publish any body, confirmed."""
+        self._publisher.publish(body, routing_key=routing_key)
+
+    # -- workers -------------------------------------------------------------------------------------------------
+
+    def environ(self, **settings: object) -> dict[str, str]:
+        """Return the environment of a worker: short retry times, loopback allowed, overridden by `settings`.
+
+        A setting is written section__key=value.
+        """
+        chosen: dict[str, object] = {
+            "rabbitmq__url": self.amqp_url,
+            "rabbitmq__exchange": self.topology.exchange,
+            "rabbitmq__queue": self.topology.queue,
+            "rabbitmq__dead_letter_exchange": self.topology.dead_letter_exchange,
+            "rabbitmq__dead_letter_queue": self.topology.dead_letter_queue,
+            "database__url": self.database.url,
+            "delivery__denied_networks": "[]",
+            "delivery__backoff_initial": "0.3",
+            "delivery__backoff_max": "2",
+            "delivery__greylist_delay": "0.3",
+            "delivery__ambiguous_delay": "0.3",
+            "delivery__breaker_initial": "0.5",
+            "delivery__breaker_max": "2",
+            "delivery__breaker_config_initial": "2",
+            "delivery__breaker_config_max": "4",
+            "health__port": "0",
+            "security__encryption_keys": json.dumps([self.key]),
+            "logging__format": "json",
+            **self.settings,
+            **settings,
+        }
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        own = {f"NOTIFIER_{name.upper()}": str(value) for name, value in chosen.items() if value is not None}
+        return {**inherited, **own, "PYTHONFAULTHANDLER": "1"}
+
+    def worker(self, *, crashpoint: str | None = None, **settings: object) -> WorkerProcess:
+        """Start a worker; it may die at `crashpoint`."""
+        environ = self.environ(**settings)
+        if crashpoint is not None:
+            environ["NOTIFIER_CRASHPOINT"] = crashpoint
+        process = WorkerProcess(environ, self.folder / f"worker-{len(self.workers)}.log")
+        self.workers.append(process)
+        return process
+
+    # -- what happened -------------------------------------------------------------------------------------------
+
+    def rows(self) -> list[Row]:
+        """Return the event log."""
+        found = self.database.rows(
+            "SELECT n.customer_id, j.event_id, n.recipient_email, n.generation, n.status, n.failure_reason,"
+            " n.ambiguous_count, n.attempts, n.message_id FROM notification_events n"
+            " JOIN job_events j ON j.id = n.job_event_id ORDER BY n.id"
+        )
+        return [Row(**dict(zip(Row.__dataclass_fields__, row, strict=True))) for row in found]
+
+    def wait_settled(self, count: int, seconds: float = 60.0) -> list[Row]:
+        """Wait until there are that many rows and none is pending."""
+        query = "SELECT count(*), count(*) FILTER (WHERE status = 'pending') FROM notification_events"
+
+        def settled() -> bool:
+            found = self.database.rows(query)[0]
+            assert found == (count, 0), found
+            return True
+
+        wait_until(settled, seconds, f"{count} rows to be final")
+        return self.rows()
+
+    def accepted(self) -> dict[str, int]:
+        """Return how often each Message-ID was accepted by any server."""
+        return {mid: count for server in self.servers for mid, count in server.accepted().items()}
+
+    def depth(self, queue: str) -> int:
+        """Return how many messages wait in a queue."""
+        connection = open_connection(parameters(self.amqp_url, heartbeat=30, name="tests"))
+        try:
+            count: int = connection.channel().queue_declare(queue, passive=True).method.message_count
+        finally:
+            close_connection(connection)
+        return count
+
+    def verdict(self, *, dead_expected: int = 0, max_ambiguous: int = 2) -> Verdict:
+        """Judge everything that happened."""
+        return judge(
+            History(
+                events=self.events,
+                rows=self.rows(),
+                accepted=self.accepted(),
+                queued=self.depth(self.topology.queue),
+                dead=self.depth(self.topology.dead_letter_queue),
+                dead_expected=dead_expected,
+                max_ambiguous=max_ambiguous,
+            )
+        )
+
+    def close(self) -> None:
+        """End every worker and delete the broker objects."""
+        for worker in self.workers:
+            worker.kill()
+        _delete(self.amqp_url, self.topology)
+
+
+def _delete(url: str, topology: Topology) -> None:
+    with contextlib.suppress(Exception):  # a test that killed its broker takes its objects with it
+        connection = pika.BlockingConnection(pika.URLParameters(url))
+        channel = connection.channel()
+        for queue in (topology.queue, topology.dead_letter_queue):
+            channel.queue_delete(queue)
+        for exchange in (topology.exchange, topology.dead_letter_exchange):
+            channel.exchange_delete(exchange)
+        connection.close()
+
+
+@contextlib.contextmanager
+def world(database: Database, amqp_url: str, folder: Path) -> Iterator[World]:
+    """Give a test its world, and clean up."""
+    with contextlib.ExitStack() as stack:
+        made = World(database=database, amqp_url=amqp_url, folder=folder, stack=stack)
+        from notifier.broker import topology  # noqa: PLC0415 - only here
+
+        topology.ensure(amqp_url, made.topology)
+        try:
+            yield made
+        finally:
+            made.close()
