@@ -1,0 +1,130 @@
+"""Rows for tests of the store: made by plain SQL, as the platform and the intake would."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+_numbers = itertools.count(1)
+
+
+def next_name(prefix: str) -> str:
+    """A name not used before in this process."""
+    return f"{prefix}-{next(_numbers)}"
+
+
+def one(connection: Connection, query: str, **parameters: object) -> object:
+    """The only value of a query."""
+    return connection.exec_driver_sql(query, parameters or None).scalar_one()
+
+
+def number(connection: Connection, query: str, **parameters: object) -> int:
+    """The only value of a query, a number."""
+    value = one(connection, query, **parameters)
+    assert isinstance(value, int)
+    return value
+
+
+def add_customer(connection: Connection, name: str | None = None) -> int:
+    return number(
+        connection,
+        "INSERT INTO customers (name) VALUES (%(name)s) RETURNING id",
+        name=name or next_name("customer"),
+    )
+
+
+def add_user(
+    connection: Connection,
+    *,
+    role: str = "viewer",
+    email: str | None = "anna@example.org",
+    is_active: bool = True,
+    access_to: int | None = None,
+) -> int:
+    user = number(
+        connection,
+        "INSERT INTO users (username, role, email, is_active) VALUES (%(n)s, %(r)s, %(e)s, %(a)s) RETURNING id",
+        n=next_name("user"),
+        r=role,
+        e=email,
+        a=is_active,
+    )
+    if access_to is not None:
+        connection.exec_driver_sql(
+            "INSERT INTO customer_users (customer_id, user_id) VALUES (%(c)s, %(u)s)",
+            {"c": access_to, "u": user},
+        )
+    return user
+
+
+def add_event(
+    connection: Connection,
+    customer: int,
+    *,
+    event_type: str = "job_failed",
+    job_id: int = 4812,
+    age_days: float = 0,
+) -> int:
+    event_id = next_name("event")
+    return number(
+        connection,
+        """
+        INSERT INTO job_events (customer_id, source, event_id, event_type, payload, payload_sha256, outcome, received_at)
+        VALUES (%(c)s, 'webnet/jobs', %(e)s, %(t)s, %(p)s::jsonb, %(h)s, 'accepted', now() - %(age)s * interval '1 day')
+        RETURNING id
+        """,
+        c=customer,
+        e=event_id,
+        t=event_type,
+        p=json.dumps({"id": event_id, "data": {"customer_id": customer, "job": {"id": job_id}}}),
+        h=hashlib.sha256(event_id.encode()).digest(),
+        age=age_days,
+    )
+
+
+def add_mail(
+    connection: Connection,
+    customer: int,
+    event: int,
+    *,
+    address: str | None = None,
+    status: str = "pending",
+    failure_reason: str | None = None,
+    age_days: float = 0,
+    job_id: int | None = 4812,
+) -> int:
+    """A mail as the intake writes it, already ended if status says so."""
+    address = address or f"{next_name('reader')}@example.org"
+    return number(
+        connection,
+        """
+        INSERT INTO notification_events (job_event_id, customer_id, user_id, recipient_email, recipient_key, event_type,
+            rule, subject, status, failure_reason, message_id, job_id, expires_at, created_at, next_attempt_at,
+            finished_at, sent_at)
+        SELECT %(e)s, %(c)s, 1, %(a)s, %(a)s, j.event_type, 'role_default', 'A job failed', %(s)s, %(r)s, %(m)s, %(j)s,
+            now() + interval '1 day', t.at, t.at, CASE WHEN %(s)s <> 'pending' THEN t.at END,
+            CASE WHEN %(s)s = 'sent' THEN t.at END
+        FROM job_events j, (SELECT now() - %(age)s * interval '1 day' AS at) t WHERE j.id = %(e)s
+        RETURNING id
+        """,
+        e=event,
+        c=customer,
+        a=address,
+        s=status,
+        r=failure_reason or ("permanent_smtp" if status == "failed" else None),
+        m=f"<{next_name('mail')}@example.org>",
+        j=job_id,
+        age=age_days,
+    )
+
+
+def wake(connection: Connection, customer: int) -> None:
+    """What the intake does last: the customer's lane is due."""
+    connection.exec_driver_sql(
+        "UPDATE delivery_lanes SET next_due_at = now() WHERE customer_id = %(c)s", {"c": customer}
+    )
