@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Action = Callable[["Conversation"], bool | None]
 
 
-class HangUp(Exception):  # noqa: N818 - a signal to the connection's own loop
+class HangUp(Exception):
     """The connection is to be closed now."""
 
 
