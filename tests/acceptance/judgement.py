@@ -36,7 +36,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """All that was seen. accepted: how often the sinks took each Message-ID. queued: messages left in the main queue."""
+    """All that was seen. accepted: how often each Message-ID was taken. queued: messages left in the main queue."""
 
     events: Sequence[Expected]
     rows: Sequence[Row]

@@ -9,8 +9,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -26,6 +25,7 @@ from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from tests.services import Database
 
@@ -283,7 +283,9 @@ class World:
             " n.ambiguous_count, n.attempts, n.message_id FROM notification_events n"
             " JOIN job_events j ON j.id = n.job_event_id ORDER BY n.id"
         )
-        return [Row(**dict(zip(Row.__dataclass_fields__, row, strict=True))) for row in found]
+        names = [field.name for field in fields(Row)]
+        columns: list[dict[str, Any]] = [dict(zip(names, row, strict=True)) for row in found]
+        return [Row(**column) for column in columns]
 
     def wait_settled(self, count: int, seconds: float = 60.0) -> list[Row]:
         """Wait until there are that many rows and none is pending."""
