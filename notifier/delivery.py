@@ -150,11 +150,13 @@ class Delivery:
         composed = self._compose(batch, server, ledger)
         if not composed:
             return
+        began = self._clock()
         try:
             carrier = self._carriers.take(server)
         except SmtpFault as fault:
             ledger.settle_all(fault)
             return
+        self._metrics.smtp_step("connect", self._clock() - began)
         try:
             self._hand_over(database, batch, ledger, carrier, composed)
         finally:
@@ -194,7 +196,9 @@ class Delivery:
                 return
             began = self._clock()
             ledger.settle(mail, self._send_one(carrier, composed[mail.id], ledger))
-            self._pace.took(batch.server_id, self._clock() - began)
+            took = self._clock() - began
+            self._pace.took(batch.server_id, took)
+            self._metrics.smtp_step("send", took)
 
     def _send_one(self, carrier: Carrier, composed: Composed, ledger: Ledger) -> Reply | SmtpFault:
         """Send one mail; a reused connection that the server had closed is replaced once (D24)."""

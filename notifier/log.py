@@ -174,6 +174,8 @@ def configure(
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(max(logging.WARNING, number))
+    # pika tells every failed connect with a long traceback; the consumer says the same in one line.
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
     logging.captureWarnings(capture=True)
     return redactor
 

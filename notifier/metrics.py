@@ -1,6 +1,6 @@
 """What the worker counts and measures, for Prometheus: one object, made once and handed around.
 
-Labels come from closed lists only (event type, outcome, reason, phase): never a customer, a job, an address.
+Labels come from closed lists only (event type, outcome, reason, step): never a customer, a job, an address.
 Every labelled series exists from the start at zero, so that a first failure is a rise and not a new series.
 """
 
@@ -27,7 +27,6 @@ from notifier.domain.vocabulary import (
     REJECTION_REASONS,
     FailureReason,
     InboxOutcome,
-    Phase,
     RejectionReason,
 )
 
@@ -41,10 +40,12 @@ ClaimResult = Literal["rows", "nothing", "locked"]
 CLAIM_RESULTS: tuple[ClaimResult, ...] = get_args(ClaimResult)
 ConsumerStateName = Literal["connecting", "consuming", "paused", "draining", "stopped"]
 CONSUMER_STATES: tuple[ConsumerStateName, ...] = get_args(ConsumerStateName)
+SmtpStep = Literal["connect", "send"]
+SMTP_STEPS: tuple[SmtpStep, ...] = get_args(SmtpStep)
 Service = Literal["broker", "database"]
 SERVICES: tuple[Service, ...] = get_args(Service)
 
-_PHASE_BUCKETS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_STEP_BUCKETS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _LATENCY_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 86400)
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 
@@ -95,11 +96,14 @@ class Metrics:
         )
         self._claims = self._counter("claims", "Looks for due mails, by result.", result=CLAIM_RESULTS)
         self._claim_rows = self._histogram("claim_batch_mails", "Mails in one claim.", _BATCH_BUCKETS)
-        self._phases = self._histogram(
-            "smtp_phase_seconds", "Time spent in an SMTP phase.", _PHASE_BUCKETS, "phase"
+        self._steps = self._histogram(
+            "smtp_step_seconds",
+            "Time until a connection was ready (connect) and until a mail was answered (send).",
+            _STEP_BUCKETS,
+            "step",
         )
-        for phase in Phase:
-            self._phases.labels(phase.value)
+        for step in SMTP_STEPS:
+            self._steps.labels(step)
         self._latency = self._histogram(
             "delivery_latency_seconds",
             "Time from taking in the event to the server's acceptance.",
@@ -185,9 +189,9 @@ class Metrics:
         """Count mails that ended failed."""
         self._finished.labels("failed", reason).inc(count)
 
-    def smtp_phase(self, phase: Phase, seconds: float) -> None:
-        """Measure one phase of an SMTP conversation."""
-        self._phases.labels(phase.value).observe(seconds)
+    def smtp_step(self, step: SmtpStep, seconds: float) -> None:
+        """Measure how long a connection took to be ready, or one mail to be answered."""
+        self._steps.labels(step).observe(seconds)
 
     def backlog(self, backlog: Backlog) -> None:
         """Show what the background check found."""

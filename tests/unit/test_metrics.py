@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from notifier.broker.consumer import ConsumerState
 from notifier.domain.backlog import Backlog
 from notifier.domain.outcomes import Kind
-from notifier.domain.vocabulary import FAILURE_REASONS, REJECTION_REASONS, Phase
+from notifier.domain.vocabulary import FAILURE_REASONS, REJECTION_REASONS
 from notifier.metrics import CONSUMER_STATES, Metrics
 
 
@@ -73,7 +73,7 @@ def test_the_way_of_a_mail_is_counted(metrics: Metrics) -> None:
     metrics.attempt(Kind.TRANSIENT)
     metrics.attempt(Kind.AMBIGUOUS)
     metrics.ambiguous_found(2)
-    metrics.smtp_phase(Phase.DOT, 0.2)
+    metrics.smtp_step("send", 0.2)
     metrics.mail_sent(12)
     metrics.mail_failed("expired", 2)
     metrics.reconnected("broker")
@@ -86,7 +86,7 @@ def test_the_way_of_a_mail_is_counted(metrics: Metrics) -> None:
     assert value(metrics, "notifier_claim_batch_mails_sum") == 16
     assert value(metrics, "notifier_mail_attempts_total", result="transient") == 1
     assert value(metrics, "notifier_mails_ambiguous_total") == 3
-    assert value(metrics, "notifier_smtp_phase_seconds_count", phase="dot") == 1
+    assert value(metrics, "notifier_smtp_step_seconds_count", step="send") == 1
     assert value(metrics, "notifier_delivery_latency_seconds_sum") == 12
     assert value(metrics, "notifier_mails_finished_total", status="sent", failure_reason="none") == 1
     assert value(metrics, "notifier_mails_finished_total", status="failed", failure_reason="expired") == 2
