@@ -41,7 +41,10 @@ class Reply:
 
 def clean_text(raw: str, *, secrets: Sequence[str] = ()) -> str:
     """Return `raw` as one line of at most 500 printable characters with every secret masked (B55, B56)."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in _masked(raw, secrets)).split())
+    line = _masked(raw, secrets)
+    if not line.isprintable():
+        line = "".join(c if c.isprintable() else " " for c in line)
+    line = " ".join(line.split())
     line = _masked(line, secrets)
     return line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"
 
