@@ -1,7 +1,7 @@
 """Template sources become one flat text with inlined CSS, once per template (architecture, decision 6).
 
-Layout and body are joined as text at their `{% include "…" %}` lines, because premailer must see the whole page and
-cannot read Jinja. Its tags are swapped for words or comments while premailer works, and swapped back after.
+Layout and body are joined as text at their `{% include "…" %}` lines, because premailer must see the whole page
+and cannot read Jinja. Jinja's tags are swapped for words or comments while it works, and swapped back after.
 """
 
 from __future__ import annotations
@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_SOURCE = 128 * 1024  # characters of one joined template; the built-in ones have about 8,000
-_INCLUDE = re.compile(r'^[ \t]*\{%-? include "([a-z_]+(?:/[a-z_]+)?\.(?:html|txt|css))" -?%\}[ \t]*\n?', re.M)
-_TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.S)
+_INCLUDE = re.compile(
+    r"""(^[ \t]*)?\{%-?\s*include\s+["']([a-z_]+(?:/[a-z_]+)?\.(?:html|txt|css))["']\s*-?%\}(?(1)[ \t]*\n?)""",
+    re.MULTILINE,
+)
+_OTHER_INCLUDE = re.compile(r"\{%-?\s*(?:include|extends|import|from|block)\b[^%]{0,80}")
+_TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 _SWAPPED = re.compile(r"<!--jj(\d+)jj-->|jj(\d+)jj")
 _STYLE = re.compile(r"""( style=(?:"|'))((?:(?<=")[^"]*(?="))|(?:(?<=')[^']*(?=')))["']""")
 _BLANKS = re.compile(r"([:;,])\s+")
@@ -57,7 +61,10 @@ class Sources:
 
 
 def join(name: str, sources: Sources, theme: Mapping[str, str]) -> str:
-    """Return a template with its includes replaced by their text, and the theme's values in its CSS."""
+    """Return a template with its includes replaced by their text, and the theme's values in its CSS.
+
+    Raises ConfigurationError naming the template and what is wrong with it.
+    """
     joined = _expand(name, sources, theme, 0)
     if len(joined) > MAX_SOURCE:
         raise ConfigurationError(
@@ -77,7 +84,12 @@ def _expand(name: str, sources: Sources, theme: Mapping[str, str], depth: int) -
             raise ConfigurationError(
                 [f"template {name} uses a colour or font that is not there: {exc}"]
             ) from exc
-    return _INCLUDE.sub(lambda match: _expand(match[1], sources, theme, depth + 1), source)
+    expanded = _INCLUDE.sub(lambda match: _expand(match[2], sources, theme, depth + 1), source)
+    if other := _OTHER_INCLUDE.search(expanded):
+        raise ConfigurationError(
+            [f'template {name}: {other[0].strip()} … cannot be used; write {{% include "layout/….html" %}}']
+        )
+    return expanded
 
 
 def inline(source: str) -> str:

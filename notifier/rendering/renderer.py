@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from notifier.domain.errors import RenderError
 from notifier.domain.headers import clean_header
 from notifier.domain.mail import Body
 from notifier.domain.vocabulary import MAIL_TYPES
 from notifier.rendering import language as languages
 from notifier.rendering import story, subjects
+from notifier.rendering.brand import PLAIN
 from notifier.rendering.compose import Sources
+from notifier.rendering.customer_sets import CustomerSets
 from notifier.rendering.engine import compile_mail, compile_subject
 from notifier.rendering.states import STATES
 from notifier.rendering.telling import Telling, part
@@ -20,25 +22,32 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from notifier.rendering.language import Language
+    from notifier.domain.vocabulary import MailType
+    from notifier.rendering.brand import Brand
+    from notifier.rendering.customer_sets import CustomerSet
+    from notifier.rendering.engine import Compiled
     from notifier.rendering.site import Customer, Reader, Site
+    from notifier.rendering.states import Colour, State
     from notifier.rendering.story import ServerFacts
+
+_KEPT_BRANDS = 1000  # compiled mails of branded customers kept in memory
 
 
 class Renderer:
     """Every mail of one installation. Construction compiles and inlines all built-in templates.
 
-    Raises ConfigurationError naming a template that is missing or broken. Afterwards it only reads, so any number
-    of threads may share it.
+    Raises ConfigurationError naming a template that is missing or broken. Any number of threads may share it.
+    Customers' own templates run in another process, which starts with the first of them and ends with `close`.
     """
 
     def __init__(self, templates: Path, site: Site) -> None:
+        self._templates = templates
         self._site = site
-        self._languages = languages.load(templates / "locale")
+        self.languages = languages.load(templates / "locale")
+        self.customers = CustomerSets(templates, site)
+        self._branded: dict[tuple[MailType, Colour, tuple[tuple[str, str], ...]], Compiled] = {}
         self._mails = {
-            (mail_type, state.colour): compile_mail(
-                mail_type, Sources(mail_type, (templates,)), THEMES[state.colour], site.is_safe
-            )
+            (mail_type, state.colour): self._compile(mail_type, state.colour, {})
             for (mail_type, _), state in STATES.items()
         }
         self._subjects = {
@@ -46,14 +55,25 @@ class Renderer:
             for mail_type in MAIL_TYPES
         }
 
+    def close(self) -> None:
+        """End the process for customers' templates, if it runs."""
+        self.customers.close()
+
     def subject(self, document: Mapping[str, object], customer: Customer) -> str:
-        """Return the subject of an event's mail, as it is stored at intake; never customer template code."""
-        event_type = story.event_type_of(document)
+        """Return the subject of an event's mail, as it is stored at intake; no customer template code runs."""
+        own = self._brand(self.customers.of(customer.id))
         tag = subjects.tag(story.event_state(document), part(part(document, "data"), "job"))
+        if own.subject:
+            shown = subjects.values(
+                document,
+                customer=customer.name,
+                product=own.name or self._site.product,
+                environment=self._site.environment,
+            )
+            return subjects.fill(own.subject, {**shown, "state": tag})
         title = subjects.title(document)
         base = subjects.base(title, customer.name)
-        rendered = self._subjects[event_type].render(tag=tag, base=base, title=title)
-        return clean_header(rendered)
+        return self._subject(story.event_type_of(document), tag=tag, base=base, title=title)
 
     def body(
         self,
@@ -68,21 +88,28 @@ class Renderer:
 
         With `unsubscribe` the body has a place for the personal link (UNSUBSCRIBE_PLACEHOLDER).
         """
-        told = self._telling(customer, reader.locale, reader.timezone)
-        english = self._telling(customer, languages.ENGLISH, reader.timezone)
+        own = self.customers.of(customer.id)
+        look = self._brand(own)
+        told = self._telling(customer, look, reader.locale, reader.timezone)
+        english = self._telling(customer, look, languages.ENGLISH, reader.timezone)
         event_type = story.event_type_of(document)
         context = story.event_story(
-            told, english, document, rule=reader.rule, contact=contact, unsubscribe=unsubscribe
+            told,
+            english,
+            document,
+            rule=reader.rule,
+            contact=look.contact or contact,
+            unsubscribe=unsubscribe,
         )
-        state = story.event_state(document)
-        text, html = self._mails[event_type, state.colour].render(context, told.language)
+        text, html, note = self._rendered(event_type, story.event_state(document), own, context, told)
         return Body(
             text=text,
             html=html,
             language=told.language.code,
-            sender=self._sender(customer),
+            sender=self._sender(customer, look),
             list_name=story.list_name(told, event_type),
             severity=story.severity(document),
+            note=note,
         )
 
     def test_mail(
@@ -94,28 +121,82 @@ class Renderer:
         contact: str | None = None,
     ) -> tuple[str, Body]:
         """Return subject and body of the mail that proves an SMTP server's settings. Raises RenderError."""
-        told = self._telling(customer, customer.locale, timezone or customer.timezone)
-        context = story.server_story(told, facts, contact=contact)
-        text, html = self._mails["test", "test"].render(context, told.language)
+        own = self.customers.of(customer.id)
+        look = self._brand(own)
+        state = STATES["test", ""]
+        told = self._telling(customer, look, customer.locale, timezone or customer.timezone)
+        context = story.server_story(told, facts, contact=look.contact or contact)
+        text, html, note = self._rendered("test", state, own, context, told)
         title = story.test_title(told)
-        subject = self._subjects["test"].render(tag=STATES["test", ""].tag, base=title, title=title)
-        return clean_header(subject), Body(
+        return self._subject("test", tag=state.tag, base=title, title=title), Body(
             text=text,
             html=html,
             language=told.language.code,
-            sender=self._sender(customer),
+            sender=self._sender(customer, look),
             list_name="",
-            severity=STATES["test", ""].severity,
+            severity=state.severity,
+            note=note,
         )
 
-    def _telling(self, customer: Customer, locale: str, timezone: str) -> Telling:
+    def _rendered(
+        self,
+        mail_type: MailType,
+        state: State,
+        own: CustomerSet | None,
+        context: Mapping[str, object],
+        told: Telling,
+    ) -> tuple[str, str, str | None]:
+        """Return text, HTML, and why they are the built-in ones although the customer has a set."""
+        look = self._brand(own)
+        note = own.problem if own else None
+        if own and mail_type in own.mail_types:
+            theme = {**THEMES[state.colour], **look.theme(state.colour)}
+            try:
+                text, html = self.customers.render(
+                    told.customer.id,
+                    own,
+                    mail_type,
+                    theme=theme,
+                    context=context,
+                    language=told.language.code,
+                )
+            except RenderError as exc:
+                note = f"{exc}; the built-in mail was used"
+            else:
+                return text, html, note
+        compiled = self._compiled(mail_type, state.colour, look.theme(state.colour))
+        return (*compiled.render(context, told.language), note)
+
+    def _compiled(self, mail_type: MailType, colour: Colour, own_theme: dict[str, str]) -> Compiled:
+        if not own_theme:
+            return self._mails[mail_type, colour]
+        key = (mail_type, colour, tuple(sorted(own_theme.items())))
+        known = self._branded.get(key)
+        if known is None:
+            if len(self._branded) >= _KEPT_BRANDS:
+                self._branded.clear()
+            known = self._branded[key] = self._compile(mail_type, colour, own_theme)
+        return known
+
+    def _compile(self, mail_type: MailType, colour: Colour, own_theme: Mapping[str, str]) -> Compiled:
+        theme = {**THEMES[colour], **own_theme}
+        return compile_mail(mail_type, Sources(mail_type, (self._templates,)), theme, self._site.is_safe)
+
+    def _subject(self, mail_type: MailType, **values: str) -> str:
+        return clean_header(self._subjects[mail_type].render(values))
+
+    def _telling(self, customer: Customer, look: Brand, locale: str, timezone: str) -> Telling:
         return Telling(
-            language=languages.choose(self._languages, locale, customer.locale),
+            language=languages.choose(self.languages, locale, customer.locale),
             zone=languages.zone(timezone, customer.timezone),
             site=self._site,
             customer=customer,
-            product=self._site.product,
+            product=look.name or self._site.product,
         )
 
-    def _sender(self, customer: Customer) -> str:
-        return f"{self._site.product} ({subjects.visible(customer.name)})"
+    def _sender(self, customer: Customer, look: Brand) -> str:
+        return look.name or f"{self._site.product} ({subjects.visible(customer.name)})"
+
+    @staticmethod
+    def _brand(own: CustomerSet | None) -> Brand:
+        return own.brand if own else PLAIN
