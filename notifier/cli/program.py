@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from notifier.cli.output import Output, shown
-from notifier.domain.errors import ConfigurationError, NotifierError
+from notifier.domain.errors import ConfigurationError, InvalidInput, NotifierError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +27,15 @@ DONE, FAILED, USAGE, CONFIGURATION = 0, 1, 2, 78
 # an attribute of the name, with _ for -; it is imported only when that command is used. A command returns
 # None or its exit code.
 COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("worker_process", "Run the worker: job events in, mails out."),
+    "init-db": ("schema_setup", "Make the database schema, or bring it up to date."),
+    "publish": ("publishing", "Publish job events from files."),
+    "dead-letters": (
+        "dead_letter_commands",
+        "Messages that could not be accepted: list, show, replay, discard.",
+    ),
     "secrets": ("encryption_keys", "Make and rotate encryption keys."),
+    "maintain": ("maintenance", "Delete what is older than retention.days."),
 }
 
 
@@ -121,6 +129,10 @@ def main(args: Sequence[str] | None = None) -> int:
         return error.exit_code
     except ConfigurationError as error:
         return _tell(error.problems, CONFIGURATION)
+    except InvalidInput as error:
+        return _tell(
+            [f"{field}: {text}" for field, texts in error.problems.items() for text in texts], FAILED
+        )
     except NotifierError as error:
         return _tell([str(error)], FAILED)
     except BrokenPipeError:
