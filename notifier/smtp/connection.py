@@ -92,9 +92,9 @@ class PhasedSMTP(smtplib.SMTP):
         if self._buffer:  # an attacker's plain text that would be taken for the server's protected answer
             self.fail(FaultCause.HANDSHAKE, "sent data before the TLS handshake")
         try:
-            sock = context.wrap_socket(
-                self._live(), server_hostname=server_hostname, do_handshake_on_connect=False
-            )
+            # wrap_socket refuses such a name too, but loses the socket on the way out.
+            name = server_hostname.encode("idna").decode("ascii")
+            sock = context.wrap_socket(self._live(), server_hostname=name, do_handshake_on_connect=False)
             self._attach(sock)
             self._shake_hands(sock)
         except (OSError, ValueError) as error:

@@ -122,6 +122,11 @@ class Pool:
             for session in self._taken:
                 session.abort()
 
+    @property
+    def aborted(self) -> bool:
+        """Whether `abort_all` was called."""
+        return self._aborted
+
     def counts(self) -> tuple[int, int]:
         """Return how many sessions are in use and how many are free."""
         with self._lock:

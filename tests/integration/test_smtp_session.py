@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+import tracemalloc
 from contextlib import suppress
 from dataclasses import replace
 
@@ -448,3 +449,29 @@ def test_no_thread_is_left_waiting_for_a_server_that_went_away() -> None:
         send(session)
     session.close()
     assert not session.usable
+
+
+def test_a_server_that_closes_behind_a_refused_rcpt_is_not_used_again() -> None:
+    with SmtpServer() as server:
+        server.on("rcpt", say("550 5.1.1 no such user"))
+        server.on("data", say("421 4.3.2 shutting down"))
+        with opened(server) as session:
+            with pytest.raises(SmtpFault) as caught:
+                send(session)
+            assert not session.usable
+    assert (caught.value.phase, caught.value.reply and caught.value.reply.code) == (Phase.RCPT, 550)
+
+
+def test_a_server_that_never_stops_talking_does_not_fill_the_memory() -> None:
+    """F31, in this process: the server's side is counted too."""
+    with SmtpServer() as server:
+        server.on("mail", raw(b"250-" + b"x" * 10_000_000))
+        with opened(server, deadlines=SHORT) as session:
+            tracemalloc.start()
+            try:
+                with pytest.raises(SmtpFault):
+                    send(session)
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+    assert peak < 2_000_000

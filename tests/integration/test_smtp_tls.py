@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import base64
+import socket
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -9,9 +12,12 @@ from notifier.domain.outcomes import BreakerEffect, Kind, classify
 from notifier.domain.vocabulary import FaultCause, Phase
 from notifier.smtp.session import Session
 from tests.support.certificates import authority, self_signed_context
-from tests.support.smtp_client import OPEN_POLICY, PATIENT, SHORT, opened, send, settings
-from tests.support.smtp_script import drop, hang, raw, say
+from tests.support.smtp_client import OPEN_POLICY, PATIENT, SHORT, mail, opened, send, settings
+from tests.support.smtp_script import drop, hang, raw, reset, say
 from tests.support.smtp_server import Options, SmtpServer
+
+if TYPE_CHECKING:
+    from tests.support.smtp_conversation import Conversation
 
 USER, PASSWORD = "user", "pässwort-canary"
 ENCODED = tuple(base64.b64encode(text.encode()) for text in (PASSWORD, f"\0{USER}\0{PASSWORD}", USER))
@@ -161,6 +167,43 @@ def test_the_name_on_the_certificate_must_be_the_configured_host_not_the_address
         with pytest.raises(SmtpFault) as caught:
             Session.open(settings(server.port, use_ssl=True), policy=OPEN_POLICY, deadlines=PATIENT)
     assert caught.value.cause == FaultCause.CERTIFICATE
+
+
+@STARTTLS
+def test_a_large_mail_goes_through_tls_whole(*, starttls: bool) -> None:
+    data = mail(body=b"0123456789" * 500_000 + b"\r\n")
+    with SmtpServer(_options(starttls=starttls)) as server:
+        given = settings(server.port, use_tls=starttls, use_ssl=not starttls)
+        with opened(server, given=given) as session:
+            send(session, data=data)
+            send(session)
+    assert [m.data for m in server.mails] == [data, mail()]
+
+
+def test_a_reset_during_the_handshake_is_a_lost_line() -> None:
+    with SmtpServer(_options(starttls=True)) as server:
+        server.on("starttls", reset_after_go_ahead)
+        fault = _fault(server, use_tls=True)
+    assert (fault.phase, fault.cause) == (Phase.STARTTLS, FaultCause.LOST)
+    assert classify(fault).kind == Kind.TRANSIENT
+
+
+def reset_after_go_ahead(conversation: Conversation) -> bool | None:
+    """Agree to TLS, wait for the client's first bytes of it, break the line."""
+    conversation.say("220 2.0.0 go ahead")
+    conversation.skip(10)
+    return reset()(conversation)
+
+
+def test_a_host_name_no_certificate_can_hold_is_a_configuration_fault() -> None:
+    host = ".leading.example"
+    with SmtpServer(_options(starttls=False)) as server:
+        address = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))
+        policy = replace(OPEN_POLICY, lookup=lambda *_, **__: [address])
+        with pytest.raises(SmtpFault) as caught:
+            Session.open(settings(server.port, host=host, use_ssl=True), policy=policy)
+    assert caught.value.cause == FaultCause.CERTIFICATE
+    assert host in caught.value.detail
 
 
 # -- login ---------------------------------------------------------------------------------------------------
