@@ -547,7 +547,7 @@ BEGIN
         SELECT n.id, n.ambiguous_count > 0 OR n.lost_claims > 0 AS solitary, row_number() OVER w AS place
         FROM (SELECT d.id, d.ambiguous_count, d.lost_claims, d.next_attempt_at FROM notification_events d
               WHERE d.customer_id = v_customer AND d.status = 'pending' AND d.lock_token IS NULL
-                AND d.next_attempt_at <= now()
+                AND d.next_attempt_at <= now() AND d.expires_at > now()
               ORDER BY d.next_attempt_at, d.id
               LIMIT v_limit FOR UPDATE SKIP LOCKED) n
         WINDOW w AS (ORDER BY n.next_attempt_at, n.id)
@@ -575,7 +575,7 @@ BEGIN
     LEFT JOIN smtp_configs s ON s.id = v_server;
 
     SELECT min(n.next_attempt_at) INTO v_next FROM notification_events n
-    WHERE n.customer_id = v_customer AND n.status = 'pending' AND n.lock_token IS NULL;
+    WHERE n.customer_id = v_customer AND n.status = 'pending' AND n.lock_token IS NULL AND n.expires_at > now();
     UPDATE delivery_lanes l SET next_due_at = CASE WHEN v_next IS NULL THEN 'infinity' ELSE greatest(v_next, now()) END
     WHERE l.customer_id = v_customer;
 END $$;

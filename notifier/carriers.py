@@ -105,6 +105,11 @@ class Carriers:
         self._pool = pool
         self._transport = transport
 
+    @property
+    def cut(self) -> bool:
+        """Whether every connection was broken because the process must end."""
+        return self._pool.aborted
+
     def take(self, server: SmtpServer) -> Carrier:
         """Return a carrier to this server, connected and logged in. Raises SmtpFault."""
         if server.server_id == DEFAULT_SERVER_ID and self._transport is not None:

@@ -19,7 +19,7 @@ import structlog
 from notifier.domain.errors import DatabaseUnavailable, SmtpFault
 from notifier.domain.outcomes import BreakerEffect, Kind
 from notifier.domain.vocabulary import FaultCause, Phase
-from notifier.ledger import Ledger, succeeded, worst
+from notifier.ledger import Ledger, not_started, succeeded, worst
 from notifier.store import breakers, claims, smtp_configs
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ BATCH_ROWS = 16
 START_WINDOW = 5.0  # seconds after the stamp in which a mail may still start (reliability section 3)
 
 _CLOSING = 421
+_AFTER_DOT = frozenset({Phase.DOT, Phase.DONE, Phase.QUIT})
 _BEFORE_DATA = frozenset({Phase.MAIL, Phase.RCPT, Phase.DATA})
 
 _log = structlog.get_logger(__name__)
@@ -137,7 +138,7 @@ class Delivery:
         try:
             self._send(database, batch, ledger)
         finally:
-            ledger.release_rest("another mail's fault ended the connection before its turn")
+            ledger.release_rest()
             self._tell_breaker(database, batch, ledger)
             ledger.write()
 
@@ -154,7 +155,7 @@ class Delivery:
         try:
             carrier = self._carriers.take(server)
         except SmtpFault as fault:
-            ledger.settle_all(fault)
+            ledger.settle_all(self._unless_cut(fault))
             return
         self._metrics.smtp_step("connect", self._clock() - began)
         try:
@@ -195,7 +196,7 @@ class Delivery:
             if late or self._stopping.is_set() or not carrier.usable:
                 return
             began = self._clock()
-            ledger.settle(mail, self._send_one(carrier, composed[mail.id], ledger))
+            ledger.settle(mail, self._unless_cut(self._send_one(carrier, composed[mail.id], ledger)))
             took = self._clock() - began
             self._pace.took(batch.server_id, took)
             self._metrics.smtp_step("send", took)
@@ -221,6 +222,11 @@ class Delivery:
                 self._crashpoint.at("after_250")
                 return reply
         raise AssertionError  # the second turn always returns
+
+    def _unless_cut(self, result: Reply | SmtpFault) -> Reply | SmtpFault:
+        """A mail whose connection we broke ourselves to end in time never left, unless its dot was out (D11)."""
+        cut = self._carriers.cut and isinstance(result, SmtpFault) and result.phase not in _AFTER_DOT
+        return not_started("") if cut else result
 
     # -- what follows from it ----------------------------------------------------------------------------------
 

@@ -55,6 +55,7 @@ class Ledger:
         self._unwritten: dict[int, Settlement] = {}
         self.lease_ends = lease_ends
         self.verdicts: list[Verdict] = []
+        self._last_fault = ""
 
     def stamping(self) -> None:
         """A stamp is about to be written: from now on attempts may have been counted, even if its answer gets lost."""
@@ -68,6 +69,7 @@ class Ledger:
     def settle(self, mail: Mail, result: SmtpFault | Reply) -> None:
         """Judge one mail; to be written with the next `write`."""
         verdict = classify(result)
+        # A released mail keeps the error of its last real attempt, unless the release itself tells of a fault.
         settlement = settle(
             verdict,
             attempts=mail.attempts + int(self._maybe_stamped),
@@ -76,19 +78,21 @@ class Ledger:
             policy=self._policy,
             chance=self._chance,
         )
+        if verdict.kind not in {Kind.SENT, Kind.RELEASED}:
+            self._last_fault = verdict.message
         del self._open[mail.id]
         self._unwritten[mail.id] = settlement
         self.verdicts.append(verdict)
         self._on_settled(mail, verdict, settlement)
 
-    def settle_all(self, fault: SmtpFault) -> None:
+    def settle_all(self, fault: SmtpFault | Reply) -> None:
         """Judge every mail that has no verdict yet by one fault: its server could not be used."""
         for mail in list(self._open.values()):
             self.settle(mail, fault)
 
-    def release_rest(self, why: str) -> None:
+    def release_rest(self) -> None:
         """Give back every mail that has no verdict: it never left, and it is due at once."""
-        self.settle_all(SmtpFault(phase=Phase.PREPARE, cause=FaultCause.NOT_STARTED, detail=why))
+        self.settle_all(not_started(self._last_fault))
 
     @property
     def unsettled(self) -> tuple[Mail, ...]:
@@ -138,6 +142,11 @@ class Ledger:
 def _say_retry(state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     _log.warning("record_failed_will_retry", error=str(error), attempt=state.attempt_number)
+
+
+def not_started(why: str) -> SmtpFault:
+    """Return the fault of a mail that did not get its turn; `why` may be empty when nothing was wrong."""
+    return SmtpFault(phase=Phase.PREPARE, cause=FaultCause.NOT_STARTED, detail=why)
 
 
 def succeeded(verdicts: list[Verdict]) -> bool:

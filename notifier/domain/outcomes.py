@@ -105,7 +105,7 @@ def settle(
         attempt_kept=kept,
         ambiguous=verdict.kind == Kind.AMBIGUOUS,
         expiry_reason=verdict.failure_reason if not final and verdict.kind in _NAMED_AT_EXPIRY else None,
-        message=None if verdict.kind == Kind.SENT else verdict.message,
+        message=None if verdict.kind == Kind.SENT else verdict.message or None,
         reply=verdict.reply,
     )
 

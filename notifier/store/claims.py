@@ -104,7 +104,8 @@ WITH verdict AS (
         AS v (id, status, reason, delay, message, code, enhanced, response, attempt, ambiguous, expiry_reason)
 ), done AS (
     UPDATE notification_events n
-    SET status = v.status, failure_reason = v.reason, error_message = v.message,
+    SET status = v.status, failure_reason = v.reason,
+        error_message = CASE WHEN v.status = 'pending' THEN coalesce(v.message, n.error_message) ELSE v.message END,
         expiry_reason = v.expiry_reason,
         smtp_code = coalesce(v.code, n.smtp_code),
         smtp_enhanced_code = CASE WHEN v.code IS NULL THEN n.smtp_enhanced_code ELSE v.enhanced END,

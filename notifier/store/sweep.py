@@ -82,13 +82,14 @@ _REPAIR_LANES = """
 WITH truth AS (
     SELECT c.id AS customer_id, coalesce(s.id, 0) AS server_id,
         coalesce((SELECT greatest(min(n.next_attempt_at), b.open_until) FROM notification_events n
-                  WHERE n.customer_id = c.id AND n.status = 'pending' AND n.lock_token IS NULL), 'infinity') AS due
+                  WHERE n.customer_id = c.id AND n.status = 'pending' AND n.lock_token IS NULL
+                    AND n.expires_at > now()), 'infinity') AS due
     FROM (SELECT DISTINCT customer_id AS id FROM notification_events WHERE status = 'pending' AND lock_token IS NULL) c
     LEFT JOIN smtp_configs s ON s.customer_id = c.id
     LEFT JOIN smtp_breakers b ON b.server_id = coalesce(s.id, 0)
 ), asleep AS (
     SELECT l.customer_id, t.server_id, t.due FROM delivery_lanes l JOIN truth t USING (customer_id)
-    WHERE l.next_due_at > t.due + interval '5 seconds' OR l.server_id <> t.server_id
+    WHERE l.next_due_at > greatest(t.due, now()) + interval '5 seconds' OR l.server_id <> t.server_id
     ORDER BY l.customer_id FOR UPDATE OF l SKIP LOCKED
 )
 UPDATE delivery_lanes l SET next_due_at = least(l.next_due_at, a.due), server_id = a.server_id
