@@ -1,0 +1,285 @@
+"""What each role of roles.sql may do on the real schema, and that everything each needs works under it."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from typing import TYPE_CHECKING
+
+import psycopg2
+import pytest
+from cryptography.fernet import Fernet
+
+from notifier import resources
+from notifier.domain.errors import DatabaseUnavailable
+from notifier.domain.outcomes import Reply, Settlement
+from notifier.domain.preferences import PreferenceRequest
+from notifier.domain.recipients import Rules
+from notifier.domain.smtp_settings import SmtpChange
+from notifier.encryption import SecretBox
+from notifier.store import (
+    audience,
+    breakers,
+    claims,
+    event_log,
+    inbox,
+    log_changes,
+    migrations,
+    preferences,
+    retention,
+    smtp_configs,
+    sweep,
+)
+from tests.integration.conftest import engine_for
+from tests.services import drop_database, execute
+from tests.store_rows import add_customer, add_event, add_mail, add_user, number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.engine import Connection, Engine
+
+    from tests.services import Database
+
+ROLES = ("notifier_owner", "notifier_admin", "notifier_worker", "notifier_sync", "notifier_reader")
+
+# Roles belong to the whole cluster: two processes that make them at once would be in each other's way.
+pytestmark = pytest.mark.xdist_group("database_roles")
+
+
+@pytest.fixture
+def owned(empty_database: Database, postgres_url: str) -> Iterator[Engine]:
+    """A database made by `init-db --roles`, dropped with those roles that were not there before."""
+    engine = engine_for(empty_database)
+    with engine.connect() as connection:
+        known = set(connection.exec_driver_sql("SELECT rolname FROM pg_roles").scalars())
+    migrations.init_db(engine, resources.path("schema.sql").parent, roles=True)
+    yield engine
+    engine.dispose()
+    drop_database(postgres_url, empty_database.name)
+    for role in set(ROLES) - known:
+        with contextlib.suppress(
+            psycopg2.errors.DependentObjectsStillExist
+        ):  # another suite uses it meanwhile
+            execute(postgres_url, f"DROP ROLE IF EXISTS {role}")
+
+
+@contextlib.contextmanager
+def acting_as(engine: Engine, role: str) -> Iterator[Connection]:
+    """A connection in autocommit with the rights of this role."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(f"SET ROLE {role}")
+        try:
+            yield connection
+        finally:
+            connection.exec_driver_sql("RESET ROLE")
+
+
+def _refused(connection: Connection, statement: str) -> bool:
+    try:
+        connection.exec_driver_sql(statement)
+    except DatabaseUnavailable as error:
+        return "42501" in str(error)  # insufficient_privilege
+    return False
+
+
+@pytest.fixture
+def customer(owned: Engine) -> int:
+    with owned.begin() as connection:
+        customer = add_customer(connection)
+        add_user(connection, role="admin", access_to=customer)
+        mail = add_mail(connection, customer, add_event(connection, customer))
+        assert mail
+        connection.exec_driver_sql("UPDATE delivery_lanes SET next_due_at = now()")
+        return customer
+
+
+TABLES = [
+    "customers",
+    "users",
+    "customer_users",
+    "customer_role_counts",
+    "smtp_configs",
+    "notification_preferences",
+    "api_tokens",
+    "job_events",
+    "notification_events",
+    "rejected_events",
+    "delivery_lanes",
+    "smtp_breakers",
+    "schema_migrations",
+]
+
+
+def test_the_worker_deletes_truncates_and_redefines_nothing(owned: Engine) -> None:
+    with acting_as(owned, "notifier_worker") as connection:
+        allowed = [
+            statement.format(table)
+            for table in TABLES
+            for statement in (
+                "DELETE FROM {}",
+                "TRUNCATE {} CASCADE",
+                "ALTER TABLE {} ADD COLUMN x int",
+                "DROP TABLE {}",
+            )
+            if not _refused(connection, statement.format(table))
+        ]
+        assert allowed == []
+        assert _refused(connection, "CREATE TABLE mine (id int)")
+
+
+def test_the_worker_changes_nothing_that_people_decide(owned: Engine) -> None:
+    with acting_as(owned, "notifier_worker") as connection:
+        for statement in (
+            "UPDATE smtp_configs SET host = 'evil.example'",
+            "UPDATE notification_preferences SET enabled = false",
+            "INSERT INTO customer_users (customer_id, user_id) VALUES (1, 1)",
+            "UPDATE users SET role = 'admin'",
+            "SELECT * FROM api_tokens",
+        ):
+            assert _refused(connection, statement), statement
+
+
+def test_the_worker_can_do_its_whole_work(owned: Engine, customer: int) -> None:
+    with acting_as(owned, "notifier_worker") as connection:
+        assert migrations.schema_state(connection).problems == ()
+        inbox.probe(connection)
+        assert set(audience.accounts(connection, [customer])) == {customer}
+        inbox.reject(
+            connection, reason="bad_json", detail="x", event_id=None, body_sha256=b"x" * 32, body_head=b""
+        )
+        token = uuid.uuid4()
+        batch = claims.claim(
+            connection,
+            token=token,
+            worker="w",
+            lease=60,
+            limit=16,
+            connections=4,
+            unproven=True,
+            alone=False,
+            slow="{}",
+        )
+        assert batch is not None
+        ids = [mail.id for mail in batch.mails]
+        assert claims.stamp(connection, token=token, ids=ids, lease=60) == frozenset(ids)
+        sent = Settlement(
+            status="sent",
+            failure_reason=None,
+            delay=None,
+            attempt_kept=True,
+            ambiguous=False,
+            expiry_reason=None,
+            message=None,
+            reply=Reply(code=250, enhanced=None, text="ok"),
+        )
+        assert claims.record(connection, token=token, settlements=dict.fromkeys(ids, sent)) == frozenset(ids)
+        breakers.success(connection, batch.server_id)
+        sweep.expire(connection)
+        assert sweep.repair_lanes(connection) == 0
+        assert event_log.find(connection, event_log.LogFilter(status="sent")).total == 1
+
+
+def test_the_admin_can_do_everything_the_commands_do(owned: Engine, customer: int) -> None:
+    with acting_as(owned, "notifier_admin") as connection:
+        (row,) = event_log.find(connection, event_log.LogFilter(customer_ids=(customer,))).items
+        assert log_changes.cancel(connection, [row.id], cancelled_by="anna").cancelled == (row.id,)
+        done = log_changes.resend(
+            connection,
+            [row.id],
+            resent_by="anna",
+            expire_after=60,
+            message_id_for=lambda _: "<new@example.org>",
+        )
+        assert len(done.created) == 1
+        assert event_log.show(connection, row.id).job_event is not None
+        change = SmtpChange(
+            host="smtp.example.org", from_email="a@example.org", username="u", password="secret"
+        )
+        box = SecretBox([Fernet.generate_key().decode()])
+        assert smtp_configs.save(connection, customer, change, box=box).password is not None
+        smtp_configs.delete(connection, customer)
+        user = number(connection, "SELECT id FROM users")
+        rules = Rules(role_defaults={}, role_event_types={"admin": frozenset({"job_failed"})})
+        wanted = PreferenceRequest(customer_id=customer, user_id=user, event_type="job_failed")
+        preferences.delete(connection, preferences.save(connection, wanted, rules=rules).id)
+
+
+def test_the_admin_cannot_remove_or_forge_what_happened(owned: Engine) -> None:
+    with acting_as(owned, "notifier_admin") as connection:
+        for statement in (
+            "DELETE FROM notification_events",
+            "DELETE FROM job_events",
+            "UPDATE job_events SET payload = '{}'",
+            "TRUNCATE notification_events",
+            "UPDATE users SET role = 'admin'",
+            "DROP TABLE rejected_events",
+        ):
+            assert _refused(connection, statement), statement
+
+
+def test_the_platform_writes_its_own_tables_and_the_triggers_follow(owned: Engine) -> None:
+    with acting_as(owned, "notifier_sync") as connection:
+        customer = add_customer(connection)
+        user = add_user(connection, role="operator", access_to=customer)
+        connection.exec_driver_sql("UPDATE users SET role = 'admin' WHERE id = %(u)s", {"u": user})
+        for table in set(TABLES) - {"customers", "users", "customer_users"}:
+            assert _refused(connection, f"SELECT * FROM {table}"), table  # noqa: S608 - our own names
+        assert _refused(connection, "UPDATE customer_users SET role = 'admin'")
+    with owned.connect() as connection:
+        counts = connection.exec_driver_sql(
+            "SELECT role, users FROM customer_role_counts WHERE users > 0"
+        ).all()
+        assert [tuple(row) for row in counts] == [("admin", 1)]
+        assert number(connection, "SELECT count(*) FROM delivery_lanes") == 1
+    with acting_as(owned, "notifier_sync") as connection:
+        connection.exec_driver_sql("DELETE FROM users")
+        connection.exec_driver_sql("DELETE FROM customers")
+
+
+def test_the_reader_sees_everything_but_secrets_and_what_jobs_printed(owned: Engine, customer: int) -> None:
+    with acting_as(owned, "notifier_reader") as connection:
+        for readable in (
+            "SELECT * FROM notification_events",
+            "SELECT * FROM v_notification_daily",
+            "SELECT * FROM v_notification_failures",
+            "SELECT * FROM v_customer_delivery_health",
+            "SELECT id, decisions FROM job_events",
+            "SELECT id, host, username FROM smtp_configs",
+            "SELECT id, reason, detail FROM rejected_events",
+        ):
+            connection.exec_driver_sql(readable)
+        for secret in (
+            "SELECT password FROM smtp_configs",
+            "SELECT * FROM smtp_configs",
+            "SELECT payload FROM job_events",
+            "SELECT body_head FROM rejected_events",
+            "SELECT * FROM api_tokens",
+            f"UPDATE customers SET name = 'x' WHERE id = {customer}",
+            "DELETE FROM notification_events",
+            "SELECT * FROM claim_batch(gen_random_uuid(), 'x', '1 min', 1, 1, true, true, '{}')",
+        ):
+            assert _refused(connection, secret), secret
+
+
+def test_the_reader_cannot_hold_the_database_up(owned: Engine) -> None:
+    query = "SELECT unnest(setconfig) FROM pg_db_role_setting WHERE setrole = 'notifier_reader'::regrole"
+    with owned.connect() as connection:
+        settings = set(connection.exec_driver_sql(query).scalars())
+    assert {
+        "statement_timeout=60s",
+        "idle_in_transaction_session_timeout=15s",
+        "default_transaction_read_only=on",
+    } <= settings
+
+
+def test_who_ran_init_db_deletes_what_is_old(owned: Engine, customer: int) -> None:
+    with owned.begin() as connection:
+        event = add_event(connection, customer, age_days=100)
+        add_mail(connection, customer, event, status="sent", age_days=100)
+    assert retention.purge(owned, days=90).job_events == 1
+
+
+def test_applying_the_roles_twice_changes_nothing(owned: Engine) -> None:
+    report = migrations.init_db(owned, resources.path("schema.sql").parent, roles=True)
+    assert (report.result, report.roles) == ("current", True)
