@@ -152,13 +152,12 @@ def discard(
 ) -> int | None:
     """Delete letters for good. Their rows in rejected_events stay until notifier maintain."""
     selection = _selection(ids, positions, everything=everything)
-    number = "all" if everything else str(len(ids) + len(positions))
     return _handle(
         context,
         selection,
         lambda letters, chosen, progress: letters.discard(chosen, progress=progress),
         verb="discarded",
-        question=f"Delete {number} dead letters for good?",
+        question="Delete all dead letters for good?" if everything else None,
         yes=yes,
         as_json=as_json,
     )

@@ -30,10 +30,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("worker_process", "Run the worker: job events in, mails out."),
     "init-db": ("schema_setup", "Make the database schema, or bring it up to date."),
     "publish": ("publishing", "Publish job events from files."),
+    "events": ("log_commands", "The event log: list, show, resend, cancel."),
     "dead-letters": (
         "dead_letter_commands",
         "Messages that could not be accepted: list, show, replay, discard.",
     ),
+    "preferences": ("preference_commands", "Who wants which mails: list, set, delete, import, export."),
     "secrets": ("encryption_keys", "Make and rotate encryption keys."),
     "maintain": ("maintenance", "Delete what is older than retention.days."),
 }
@@ -127,14 +129,8 @@ def main(args: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except ConfigurationError as error:
-        return _tell(error.problems, CONFIGURATION)
-    except InvalidInput as error:
-        return _tell(
-            [f"{field}: {text}" for field, texts in error.problems.items() for text in texts], FAILED
-        )
     except NotifierError as error:
-        return _tell([str(error)], FAILED)
+        return _tell(error)
     except BrokenPipeError:
         # The reader of a pipe (`notifier events list | head`) went away: nobody is left to be told.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -142,7 +138,12 @@ def main(args: Sequence[str] | None = None) -> int:
     return result if isinstance(result, int) else DONE
 
 
-def _tell(problems: Sequence[str], exit_code: int) -> int:
+def _tell(error: NotifierError) -> int:
+    problems: Sequence[str] = [str(error)]
+    if isinstance(error, ConfigurationError):
+        problems = error.problems
+    elif isinstance(error, InvalidInput):
+        problems = [f"{field}: {text}" for field, texts in error.problems.items() for text in texts]
     for problem in problems:
         click.echo(f"notifier: {shown(problem)}", err=True)
-    return exit_code
+    return CONFIGURATION if isinstance(error, ConfigurationError) else FAILED
