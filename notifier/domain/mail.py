@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 UNSUBSCRIBE_PLACEHOLDER = "\x1aunsubscribe\x1a"
 
 _SENDER_LENGTH = 64
-_LABEL_LENGTH = 40
+_LABEL_LENGTH = 25  # keeps List-Id on a line of 78 characters with most domains
 _SENDER_ID = (5, 15)  # shortest and longest sender id of a Feedback-ID
 _URL = re.compile(r"https?://[!-;=?-~]+")  # printable ASCII without the angle brackets and the blank
 _SOFT_BREAK = b"=\r\n"

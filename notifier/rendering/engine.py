@@ -76,7 +76,12 @@ def _compiled(name: str, source: str, *, html: bool, is_safe: Callable[[str], bo
 def environment(*, html: bool, is_safe: Callable[[str], bool]) -> ImmutableSandboxedEnvironment:
     """Return an environment without a loader: everything a template includes was joined before."""
     env = ImmutableSandboxedEnvironment(
-        autoescape=html, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, auto_reload=False
+        autoescape=html,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        auto_reload=False,
     )
     for name in _GLOBALS:
         del env.globals[name]

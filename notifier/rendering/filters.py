@@ -40,9 +40,16 @@ def columns(rows: Iterable[tuple[str, str]]) -> str:
     )
 
 
+def _labelled(label: str, value: str) -> list[str]:
+    """Return a label and its value; an address too long for the line gets its own."""
+    if len(label) + len(value) > WIDTH and _LINK.match(value):
+        return [label.rstrip(), f"  {value}"]
+    return _wrapped(value, label, "  ")
+
+
 def hard_spaces(line: str) -> Markup:
     """Return a line as HTML whose leading and doubled blanks are kept."""
-    return Markup(_LEADING.sub(lambda match: "\u00a0" * len(match[0]), str(escape(line))))
+    return Markup(_LEADING.sub(lambda match: "\u00a0" * len(match[0]), str(escape(line))))  # noqa: S704 - escaped before
 
 
 def tidy(text: str) -> str:

@@ -89,9 +89,9 @@ class Site:
             return False
         try:
             parts = urlsplit(url)
-            return parts.username is None and parts.hostname in self.hosts
         except ValueError:
             return False
+        return parts.username is None and parts.hostname in self.hosts
 
     def _fill(self, pattern: str, known: Mapping[str, str]) -> str:
         values = {"base_url": self.base_url.rstrip("/"), **known}

@@ -56,7 +56,7 @@ class Telling:
         """Return as many whole sentences as an inbox shows, and enough to fill its line."""
         shortest, longest = _PREHEADER
         text = ""
-        filler = self.gettext("%(product)s has the details.", product=self.product)
+        filler = self.gettext("All that is known about it is in %(product)s.", product=self.product)
         for sentence in (*sentences, filler):
             if not sentence or (sentence is filler and len(text) >= shortest):
                 continue
