@@ -35,7 +35,7 @@ class Cancelled:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TestMail:
+class TriedTestMail:
     """A test mail that was tried once, and how that ended (a final settlement)."""
 
     customer_id: int
@@ -180,7 +180,7 @@ def cancel(connection: Connection, ids: Sequence[int], *, cancelled_by: str) -> 
     return Cancelled(cancelled=tuple(sorted(done)), in_flight=in_flight, refused=refused)
 
 
-def add_test_mail(connection: Connection, mail: TestMail) -> int:
+def add_test_mail(connection: Connection, mail: TriedTestMail) -> int:
     """Write the row of a test mail with its result; returns its id."""
     end = mail.settlement
     parameters = {
