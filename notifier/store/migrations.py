@@ -129,22 +129,22 @@ def read_migrations(folder: Path) -> tuple[Migration, ...]:
     return tuple(found)
 
 
-def schema_state(connection: Connection) -> SchemaState:
-    """Return the version of the schema, and why this release cannot work with it, if so."""
+def schema_state(connection: Connection, *, needed: int = SCHEMA_VERSION) -> SchemaState:
+    """Return the version of the schema, and why a release written for `needed` cannot work with it, if so."""
     if not connection.exec_driver_sql(_OURS).scalar_one():
         problem = "the database has no notifier schema; make it with: notifier init-db"
         return SchemaState(version=0, minimum_release=0, problems=(problem,))
     rows = connection.exec_driver_sql(_APPLIED).all()
     version = max((row.version for row in rows), default=0)
     minimum = max((row.minimum_release for row in rows), default=0)
-    return SchemaState(version=version, minimum_release=minimum, problems=_mismatch(version, minimum))
+    return SchemaState(version=version, minimum_release=minimum, problems=_mismatch(version, minimum, needed))
 
 
-def _mismatch(version: int, minimum: int) -> tuple[str, ...]:
-    if version < SCHEMA_VERSION:
+def _mismatch(version: int, minimum: int, needed: int) -> tuple[str, ...]:
+    if version < needed:
         cure = "upgrade it with: notifier init-db"
-        return (f"the schema has version {version}, this release needs {SCHEMA_VERSION}; {cure}",)
-    if minimum > SCHEMA_VERSION:
+        return (f"the schema has version {version}, this release needs {needed}; {cure}",)
+    if minimum > needed:
         cure = "install that release here"
         return (f"the schema needs a release for schema version {minimum} or later; {cure}",)
     return ()

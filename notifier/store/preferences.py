@@ -123,7 +123,7 @@ def find(
 def every(connection: Connection, wanted: PreferenceFilter) -> Iterator[StoredPreference]:
     """Yield all preferences that match, for an export; by customer, user and event type."""
     keys = (preferences.c.customer_id, preferences.c.user_id, preferences.c.event_type)
-    query = _ROWS.where(*wanted.conditions()).order_by(*keys).execution_options(stream_results=True)
+    query = _ROWS.where(*wanted.conditions()).order_by(*keys)
     for row in connection.execute(query):
         yield _stored(row)
 
