@@ -57,41 +57,56 @@ class Routes:
 
     def _default_server(self) -> SmtpServer:
         if self._default is None:
-            raise _no_server("the customer has no SMTP configuration and the [smtp] section names no host")
+            raise no_server()
         return self._default
 
     def _load(self, server_id: int, read: Callable[[int], StoredServer | None]) -> _Known:
         stored = read(server_id)
         if stored is None:
             return _no_server("the customer's SMTP configuration was deleted")
-        if not stored.enabled:
-            detail = "the customer's SMTP configuration is disabled; enable it to send mails"
-            return SmtpFault(phase=Phase.PREPARE, cause=FaultCause.SMTP_DISABLED, detail=detail)
         try:
-            password = self._decrypt(stored)
-        except SecretUnreadable as exc:
-            return SmtpFault(phase=Phase.PREPARE, cause=FaultCause.SECRET_UNREADABLE, detail=str(exc))
-        return SmtpServer(
-            server_id=server_id,
-            version=stored.version,
-            host=stored.host,
-            port=stored.port,
-            use_tls=stored.use_tls,
-            use_ssl=stored.use_ssl,
-            username=stored.username or None,
-            password=password,
-            from_email=stored.from_email,
-            reply_to_email=stored.reply_to_email,
-            ca_certificate=stored.ca_certificate,
-            allow_plaintext_auth=stored.allow_plaintext_auth,
-        )
+            return usable_server(stored, box=self._box, learn_secret=self._learn_secret)
+        except SmtpFault as fault:
+            return fault
 
-    def _decrypt(self, stored: StoredServer) -> str | None:
-        if not stored.password:
-            return None
-        password = self._box.decrypt(customer_id=stored.customer_id, host=stored.host, token=stored.password)
-        self._learn_secret(password)
-        return password
+
+def usable_server(
+    stored: StoredServer, *, box: SecretBox, learn_secret: Callable[[str], None] = lambda _: None
+) -> SmtpServer:
+    """Return a customer's server with its password decrypted.
+
+    Raises SmtpFault in phase prepare: smtp_disabled or secret_unreadable.
+    """
+    if not stored.enabled:
+        detail = "the customer's SMTP configuration is disabled; enable it to send mails"
+        raise SmtpFault(phase=Phase.PREPARE, cause=FaultCause.SMTP_DISABLED, detail=detail)
+    password = None
+    if stored.password:
+        try:
+            password = box.decrypt(customer_id=stored.customer_id, host=stored.host, token=stored.password)
+        except SecretUnreadable as exc:
+            cause = FaultCause.SECRET_UNREADABLE
+            raise SmtpFault(phase=Phase.PREPARE, cause=cause, detail=str(exc)) from exc
+        learn_secret(password)
+    return SmtpServer(
+        server_id=stored.server_id,
+        version=stored.version,
+        host=stored.host,
+        port=stored.port,
+        use_tls=stored.use_tls,
+        use_ssl=stored.use_ssl,
+        username=stored.username or None,
+        password=password,
+        from_email=stored.from_email,
+        reply_to_email=stored.reply_to_email,
+        ca_certificate=stored.ca_certificate,
+        allow_plaintext_auth=stored.allow_plaintext_auth,
+    )
+
+
+def no_server() -> SmtpFault:
+    """Return the fault of a customer without any server."""
+    return _no_server("the customer has no SMTP configuration and the [smtp] section names no host")
 
 
 def _no_server(detail: str) -> SmtpFault:

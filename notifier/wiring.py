@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from notifier.broker.topology import Topology
 from notifier.delivery import DeliveryRules
+from notifier.domain.errors import ConfigurationError
 from notifier.domain.outcomes import RetryPolicy
 from notifier.domain.recipients import Rules
 from notifier.domain.servers import DEFAULT_SERVER_ID, SmtpServer
@@ -20,6 +21,8 @@ from notifier.smtp.deadlines import Deadlines
 from notifier.smtp.policy import ConnectPolicy, default_local_hostname
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from notifier.config import Settings
 
 
@@ -103,7 +106,10 @@ def delivery_rules(settings: Settings, *, worker: str) -> DeliveryRules:
 
 
 def default_server(settings: Settings) -> SmtpServer | None:
-    """Return the operator's own server, or what stands for it under another transport; None when there is none."""
+    """Return the operator's own server, or what stands for it under another transport; None when there is none.
+
+    Raises ConfigurationError for a ca_file that cannot be read.
+    """
     smtp = settings.smtp
     if smtp.transport == "smtp" and not smtp.host:
         return None
@@ -118,10 +124,18 @@ def default_server(settings: Settings) -> SmtpServer | None:
         password=smtp.password.get_secret_value() if smtp.password else None,
         from_email=smtp.from_email or f"notifier@{fallback_domain(settings)}",
         reply_to_email=smtp.reply_to_email,
-        ca_certificate=smtp.ca_file.read_text() if smtp.ca_file else None,
+        ca_certificate=_read_ca(smtp.ca_file) if smtp.ca_file else None,
         allow_plaintext_auth=smtp.allow_plaintext_auth,
         trusted=True,
     )
+
+
+def _read_ca(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as exc:
+        cause = exc.strerror if isinstance(exc, OSError) else "it is no PEM text"
+        raise ConfigurationError([f"smtp.ca_file: {path} cannot be read ({cause})"]) from exc
 
 
 def default_server_hash(settings: Settings) -> bytes:

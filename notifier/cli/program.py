@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "dead_letter_commands",
         "Messages that could not be accepted: list, show, replay, discard.",
     ),
+    "smtp": ("smtp_commands", "The customers' mail servers: list, show, set, delete, test."),
     "preferences": ("preference_commands", "Who wants which mails: list, set, delete, import, export."),
     "secrets": ("encryption_keys", "Make and rotate encryption keys."),
     "maintain": ("maintenance", "Delete what is older than retention.days."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from notifier.smtp.session import DEADLINES, Session
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from notifier.domain.outcomes import Reply
     from notifier.domain.servers import SmtpServer
     from notifier.smtp.deadlines import Deadlines
     from notifier.smtp.policy import ConnectPolicy
@@ -31,6 +32,7 @@ class Stage:
 
     `kind` and `code` are the failure's class and reply code, for answers that must not repeat what the server
     says. `seconds` is None where a stage was not timed by itself: the envelope may travel in one piece.
+    `outcome` is what the log row of the mail is judged by: the fault of the failed stage, or the last reply.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Stage:
     kind: Kind | None = None
     code: int | None = None
     seconds: float | None = None
+    outcome: SmtpFault | Reply | None = field(default=None, repr=False)
 
 
 def run(
@@ -120,7 +123,8 @@ def _send(
         name = _STAGE_OF.get(fault.phase, "DATA")
         last = _failed(name, fault, session.server, clock() - started)
     else:
-        last = Stage(name="DATA", ok=True, detail=f"the mail is taken: {reply}", seconds=clock() - started)
+        taken = f"the mail is taken: {reply}"
+        last = Stage(name="DATA", ok=True, detail=taken, seconds=clock() - started, outcome=reply)
     before = _ENVELOPE[: _ENVELOPE.index(last.name)]
     return [*(Stage(name=name, ok=True, detail=passed[name]) for name in before), last]
 
@@ -134,4 +138,5 @@ def _failed(name: str, fault: SmtpFault, server: SmtpServer, seconds: float) -> 
         kind=classify(fault).kind,
         code=fault.reply.code if fault.reply else None,
         seconds=seconds,
+        outcome=fault,
     )
