@@ -28,6 +28,7 @@ DONE, FAILED, USAGE, CONFIGURATION = 0, 1, 2, 78
 # None or its exit code.
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("worker_process", "Run the worker: job events in, mails out."),
+    "check": ("checking", "Say what is wrong with configuration, templates, database and broker."),
     "init-db": ("schema_setup", "Make the database schema, or bring it up to date."),
     "publish": ("publishing", "Publish job events from files."),
     "events": ("log_commands", "The event log: list, show, resend, cancel."),

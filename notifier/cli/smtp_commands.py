@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -231,8 +232,9 @@ def test(context: Context, *, customer_id: int, to_address: str, by: str | None,
     """
     settings = context.settings
     out = context.output(as_json=as_json)
-    with database.engine(settings) as engine:
-        tested = _tester(settings, engine).run(
+    renderer = Renderer(settings.templates.folder(), wiring.site(settings))
+    with closing(renderer), database.engine(settings) as engine:
+        tested = _tester(settings, engine, renderer).run(
             customer_id, to_address, requested_by=by or operator(), now=datetime.now(UTC)
         )
     rows: list[dict[str, object]] = [
@@ -259,12 +261,11 @@ def test(context: Context, *, customer_id: int, to_address: str, by: str | None,
     return None if tested.sent else FAILED
 
 
-def _tester(settings: Settings, engine: Engine) -> ServerTest:
-    site = wiring.site(settings)
+def _tester(settings: Settings, engine: Engine, renderer: Renderer) -> ServerTest:
     return ServerTest(
         engine=engine,
-        renderer=Renderer(settings.templates.folder(), site),
-        site=site,
+        renderer=renderer,
+        site=wiring.site(settings),
         box=wiring.secret_box(settings),
         rules=wiring.recipient_rules(settings),
         default=wiring.default_server(settings),
