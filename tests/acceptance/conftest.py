@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.acceptance.world import World, world
+from tests.services import fresh_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,4 +20,16 @@ if TYPE_CHECKING:
 def _world(database: Database, amqp_url: str, tmp_path: Path) -> Iterator[World]:
     """Database, broker objects and SMTP servers of this test's own."""
     with world(database, amqp_url, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module", name="shared_world")
+def _shared_world(
+    postgres_url: str, database_template: str, amqp_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """One world for a whole file, whose cases have customers and servers of their own. Name an xdist group for it."""
+    with (
+        fresh_database(postgres_url, database_template) as fresh,
+        world(fresh, amqp_url, tmp_path_factory.mktemp("world")) as made,
+    ):
         yield made

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import urllib.request
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 import pika
@@ -24,12 +24,13 @@ from tests.support.smtp_server import Options, SmtpServer
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from tests.services import Database
 
 READY_SECONDS = 30.0
+_TOLD = ("status", "failure_reason", "attempts", "ambiguous_count", "error_message")
 
 
 class WorkerProcess:
@@ -157,6 +158,7 @@ class World:
         port: int | None = None,
         use_tls: bool = False,
         use_ssl: bool = False,
+        ca_certificate: str | None = None,
     ) -> Customer:
         """Add a customer with that many admins, who get its failed jobs, and its own server."""
         server = server or self.smtp()
@@ -168,8 +170,8 @@ class World:
         if password is not None:
             secret = SecretBox([self.key]).encrypt(customer_id=customer_id, host=host, password=password)
         self.database.execute(
-            "INSERT INTO smtp_configs (customer_id, host, port, use_tls, use_ssl, username, password, from_email)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+            "INSERT INTO smtp_configs (customer_id, host, port, use_tls, use_ssl, username, password, from_email,"
+            " ca_certificate) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
             (
                 customer_id,
                 host,
@@ -179,11 +181,21 @@ class World:
                 username,
                 secret,
                 "jobs@sender.example",
+                ca_certificate,
             ),
         )
-        for _ in range(admins):
-            self.user(customer_id)
+        self.users(customer_id, admins)
         return Customer(id=customer_id, server=server)
+
+    def users(self, customer_id: int, count: int, *, role: str = "admin") -> None:
+        """Add many users with access."""
+        first, self._users = self._users + 1, self._users + count
+        self.database.execute(
+            "WITH made AS (INSERT INTO users (username, email, role)"
+            " SELECT 'user' || n, 'user' || n || '@reader.example', %s FROM generate_series(%s, %s) AS n RETURNING id)"
+            " INSERT INTO customer_users (customer_id, user_id) SELECT %s, id FROM made",
+            (role, first, self._users, customer_id),
+        )
 
     def user(self, customer_id: int, *, role: str = "admin", email: str | None = None) -> str:
         """Add a user with access; returns the address."""
@@ -286,6 +298,30 @@ class World:
         names = [field.name for field in fields(Row)]
         columns: list[dict[str, Any]] = [dict(zip(names, row, strict=True)) for row in found]
         return [Row(**column) for column in columns]
+
+    def log(self, customer: Customer) -> list[dict[str, Any]]:
+        """Return the customer's rows of the event log with every column, the oldest first."""
+        query = "SELECT to_jsonb(n) FROM notification_events n WHERE customer_id = %s ORDER BY id"
+        return [cast("dict[str, Any]", row[0]) for row in self.database.rows(query, (customer.id,))]
+
+    def wait_log(
+        self, customer: Customer, condition: Callable[[list[dict[str, Any]]], bool], seconds: float = 60.0
+    ) -> list[dict[str, Any]]:
+        """Wait until the customer's rows are as wanted; return them."""
+
+        def wanted() -> list[dict[str, Any]]:
+            rows = self.log(customer)
+            seen = [{key: row[key] for key in _TOLD} for row in rows[:20]]
+            assert condition(rows), f"{len(rows)} rows: {seen}"
+            return rows
+
+        return wait_until(wanted, seconds, f"the rows of customer {customer.id}")
+
+    def wait_final(self, customer: Customer, count: int, seconds: float = 60.0) -> list[dict[str, Any]]:
+        """Wait until the customer has that many rows and none is pending; return them."""
+        return self.wait_log(
+            customer, lambda rows: len(rows) == count and all(r["status"] != "pending" for r in rows), seconds
+        )
 
     def wait_settled(self, count: int, seconds: float = 60.0) -> list[Row]:
         """Wait until there are that many rows and none is pending."""
