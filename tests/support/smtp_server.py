@@ -69,6 +69,7 @@ class Command:
     connection: int
     line: str
     encrypted: bool
+    at: float  # time.monotonic
 
 
 class SmtpServer:
@@ -207,7 +208,9 @@ class SmtpServer:
     def note_command(self, connection: int, line: str, *, encrypted: bool) -> None:
         """Write down a command."""
         with self._changed:
-            self.commands.append(Command(connection=connection, line=line, encrypted=encrypted))
+            self.commands.append(
+                Command(connection=connection, line=line, encrypted=encrypted, at=time.monotonic())
+            )
             self._changed.notify_all()
 
     def note_mail(
