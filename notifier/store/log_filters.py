@@ -56,6 +56,8 @@ class LogFilter:
             log.c.job_event_id: self.job_event_id,
         }
         yield from (column == value for column, value in equal.items() if value is not None)
+        if self.status == "sent":
+            yield log.c.sent_at.is_not(None)  # always true then; it opens ix_log_sent
         if self.recipient is not None:
             yield log.c.recipient_key == _recipient_key(self.recipient)
         if self.since is not None:

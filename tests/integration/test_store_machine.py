@@ -57,7 +57,8 @@ _ASLEEP = """
 SELECT l.customer_id FROM delivery_lanes l
 JOIN smtp_breakers b ON b.server_id = l.server_id
 JOIN (SELECT customer_id, min(next_attempt_at) AS due FROM notification_events
-      WHERE status = 'pending' AND lock_token IS NULL GROUP BY 1) n ON n.customer_id = l.customer_id
+      WHERE status = 'pending' AND lock_token IS NULL AND expires_at > now() GROUP BY 1) n
+    ON n.customer_id = l.customer_id
 WHERE l.next_due_at > greatest(n.due, b.open_until, now())
 """
 _WRONG_SERVER = """
@@ -74,7 +75,8 @@ _LATER = """
 UPDATE notification_events SET lease_until = lease_until - d, next_attempt_at = next_attempt_at - d,
     expires_at = expires_at - d, handoff_at = handoff_at - d
 FROM (SELECT %(seconds)s * interval '1 second' AS d) t WHERE status = 'pending';
-UPDATE delivery_lanes SET next_due_at = next_due_at - %(seconds)s * interval '1 second' WHERE next_due_at < 'infinity';
+UPDATE delivery_lanes SET next_due_at = next_due_at - %(seconds)s * interval '1 second'
+WHERE next_due_at < 'infinity';
 UPDATE smtp_breakers SET open_until = open_until - %(seconds)s * interval '1 second' WHERE open_until > '-infinity'
 """
 
