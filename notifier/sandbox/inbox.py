@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult, LoginPassword
 
 from notifier.sandbox import processes
 from notifier.sandbox.inbox_web import InboxWeb
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from aiosmtpd.smtp import SMTP, Envelope, Session
 
 REFUSED = "550 5.1.1 <{address}>: no such mailbox"
+UNAUTHENTICATED = "530 5.7.0 please log in first"
 GREYLISTED = "451 4.7.1 <{address}>: greylisted, please try again later"
 _ACCEPTED = "250 2.1.5 recipient accepted"
 _MAX_BYTES = 16 * 1024 * 1024
@@ -29,7 +31,8 @@ class Inbox:
     """An SMTP server that keeps what it takes, and a web page to look at it.
 
     `refuse` are mailboxes that answer RCPT TO with 550. `greylist` are mailboxes that answer 451 so many
-    times before they take a mail. Addresses compare without case. Port 0 takes a free one. The last
+    times before they take a mail. Addresses compare without case. `login` is the user and password that AUTH
+    must bring before any recipient is taken; None asks for no AUTH. Port 0 takes a free one. The last
     `capacity` mails are kept in memory, and nowhere else.
     """
 
@@ -40,11 +43,13 @@ class Inbox:
         web_port: int = 0,
         refuse: frozenset[str] = frozenset(),
         greylist: Mapping[str, int] | None = None,
+        login: tuple[str, str] | None = None,
         capacity: int = 10_000,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._refuse = frozenset(address.lower() for address in refuse)
         self._greylist = {address.lower(): times for address, times in (greylist or {}).items()}
+        self._login = login
         self._clock = clock
         self._mails: deque[StoredMail] = deque(maxlen=capacity)
         self._attempts: Counter[str] = Counter()
@@ -60,6 +65,8 @@ class Inbox:
             data_size_limit=_MAX_BYTES,
             server_hostname="inbox.localhost",
             ident="inbox",
+            authenticator=self._authenticate,
+            auth_require_tls=login is None,  # without a login AUTH is not even offered: there is no TLS here
         )
         self._web = InboxWeb(self.mails, port=web_port, smtp_address=f"{LOOPBACK}:{self.smtp_port}")
         try:
@@ -99,12 +106,25 @@ class Inbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _authenticate(
+        self, _server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, given: object
+    ) -> AuthResult:
+        """Compare what AUTH PLAIN or LOGIN brought with the login; aiosmtpd calls this."""
+        right = (
+            self._login is not None
+            and isinstance(given, LoginPassword)
+            and (given.login, given.password) == tuple(text.encode() for text in self._login)
+        )
+        return AuthResult(success=right, handled=False)
+
     # The two names below are aiosmtpd's hooks; it calls them on its own thread.
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
-        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
+        self, _server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         """Answer one RCPT TO as the script says."""
+        if self._login is not None and not session.authenticated:
+            return UNAUTHENTICATED
         mailbox = address.lower()
         with self._lock:
             self._attempts[mailbox] += 1

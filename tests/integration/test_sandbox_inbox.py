@@ -167,3 +167,17 @@ def test_a_closed_inbox_frees_its_ports_and_can_open_on_them_again() -> None:
 
     with Inbox(smtp_port=port) as second:
         assert send(second, "anna@example.org", mail("x")) == 250
+
+
+def test_with_a_login_nothing_is_taken_before_the_right_password() -> None:
+    with (
+        Inbox(login=("acme", "right")) as inbox,
+        smtplib.SMTP(inbox.smtp_host, inbox.smtp_port, timeout=5) as client,
+    ):
+        with pytest.raises(smtplib.SMTPRecipientsRefused, match="530"):
+            client.sendmail("notifier@example.net", ["anna@example.org"], mail("early"))
+        with pytest.raises(smtplib.SMTPAuthenticationError):
+            client.login("acme", "wrong")
+        client.login("acme", "right")
+        client.sendmail("notifier@example.net", ["anna@example.org"], mail("in time"))
+    assert [kept.subject for kept in inbox.mails()] == ["in time"]
