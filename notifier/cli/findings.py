@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 Level = Literal["ok", "warning", "problem"]
 _PAGE = 500
+_CURES = {
+    "database": "; check database.url and that the server is up",
+    "broker": "; check rabbitmq.url and that the broker is up",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +59,7 @@ def look(settings: Settings) -> Iterator[Finding]:
         except ConfigurationError as exc:
             yield from (_problem(name, text) for text in exc.problems)
         except NotifierError as exc:
-            yield _problem(name, str(exc), configuration=False)
+            yield _problem(name, f"{exc}{_CURES.get(name, '')}", configuration=False)
 
 
 def _ok(part: str, text: str) -> Finding:

@@ -31,6 +31,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("checking", "Say what is wrong with configuration, templates, database and broker."),
     "init-db": ("schema_setup", "Make the database schema, or bring it up to date."),
     "publish": ("publishing", "Publish job events from files."),
+    "explain": ("explaining", "Say who gets a mail about an event, and why."),
+    "preview": ("previewing", "Show the mails of an event without sending any."),
     "events": ("log_commands", "The event log: list, show, resend, cancel."),
     "dead-letters": (
         "dead_letter_commands",
