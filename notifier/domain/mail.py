@@ -263,7 +263,9 @@ def _canonical(content: str) -> str:
 
 def _quoted_printable(text: str) -> bytes:
     """Lines of at most 76 octets; a lone dot and blanks at line ends are encoded (RFC 2045 section 6.7)."""
-    return binascii.b2a_qp(text.encode("utf-8"), istext=True)
+    encoded = binascii.b2a_qp(text.encode("utf-8"), istext=True)
+    # Its soft breaks follow the first line end it sees; without one they would be bare LFs.
+    return encoded if "\n" in text else encoded.replace(b"\n", b"\r\n")
 
 
 def _check_line_ends(data: bytes) -> None:

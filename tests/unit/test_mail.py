@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from email import message_from_bytes, policy
+from email.header import decode_header, make_header
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from notifier.domain.errors import HeaderInjection, InvalidAddress
+from notifier.domain.headers import clean_header
+from notifier.domain.mail import (
+    UNSUBSCRIBE_PLACEHOLDER,
+    Body,
+    MailFacts,
+    assemble,
+    encode_body,
+    headers,
+    reference,
+)
+from notifier.domain.vocabulary import MAIL_TYPES
+
+if TYPE_CHECKING:
+    from email.message import EmailMessage
+
+URL = "https://app.example.com/u/" + "Zm9yLXRlc3Rz" * 3
+AT = datetime(2025, 3, 4, 2, 6, 13, tzinfo=timezone(timedelta(hours=1)))
+LINK_BODY = {
+    "text": f"Bye:\n{UNSUBSCRIBE_PLACEHOLDER}\n",
+    "html": f'<a href="{UNSUBSCRIBE_PLACEHOLDER}">Bye</a>',
+}
+
+anything = st.text(st.characters(exclude_categories=("Cs",)), max_size=60)
+content = st.text(st.characters(exclude_categories=("Cs", "Cc")) | st.sampled_from("\n\t.=\r"), max_size=150)
+
+
+def body(**changes: object) -> Body:
+    plain: dict[str, object] = {
+        "text": "Hello\n",
+        "html": "<p>Hello</p>\n",
+        "language": "en",
+        "sender": "Webnet (Acme)",
+        "list_name": "Failed jobs at Acme",
+        "severity": "error",
+    }
+    return Body(**(plain | changes))  # type: ignore[arg-type] # a table of fields
+
+
+def facts(**changes: object) -> MailFacts:
+    plain: dict[str, object] = {
+        "mail_type": "job_failed",
+        "product": "Webnet",
+        "environment": "production",
+        "customer_id": 1,
+        "customer_name": "Acme",
+        "subject": "[Failed] Config backup #4812 - Acme",
+        "from_email": "webnet@example.com",
+        "reply_to_email": "noc@example.com",
+        "to_address": "anna@example.org",
+        "message_id": "<0193@example.com>",
+        "date": AT,
+        "job_id": 4812,
+    }
+    return MailFacts(**(plain | changes))  # type: ignore[arg-type] # a table of fields
+
+
+def parsed(raw: bytes) -> EmailMessage:
+    return message_from_bytes(raw, policy=policy.default)
+
+
+def header_values(raw: bytes) -> dict[str, str]:
+    """Headers decoded as RFC 2047 says; the modern parser puts blanks between the encoded words of a name."""
+    message = message_from_bytes(raw, policy=policy.compat32)
+    found = {name: str(make_header(decode_header(value))) for name, value in message.items()}
+    # To EmailMessage these are plain text, to us phrases, which are not quoted when they are encoded (RFC 2919).
+    return {name: " ".join(value.replace('"', "").replace("\\", "").split()) for name, value in found.items()}
+
+
+def contents(message: EmailMessage) -> list[str]:
+    parts = cast("list[EmailMessage]", list(message.iter_parts()))
+    return [str(part.get_content()).replace("\r\n", "\n") for part in parts]
+
+
+def test_every_header_of_a_failed_job_is_there_byte_for_byte() -> None:
+    raw = assemble(facts(trace_id="4bf92f3577b34da6a3ce929d0e0e4736"), encode_body(body()), URL)
+    assert raw.partition(b"\r\n\r\n")[0].decode().split("\r\n") == [
+        'From: "Webnet (Acme)" <webnet@example.com>',
+        "To: anna@example.org",
+        "Reply-To: noc@example.com",
+        "Subject: [Failed] Config backup #4812 - Acme",
+        "Date: Tue, 04 Mar 2025 02:06:13 +0100",
+        "Message-ID: <0193@example.com>",
+        "In-Reply-To: <job.1.4812@example.com>",
+        "References: <job.1.4812@example.com>",
+        "Auto-Submitted: auto-generated",
+        "X-Auto-Response-Suppress: All",
+        'List-Id: "Failed jobs at Acme" <job-failed.acme.notify.example.com>',
+        f"List-Unsubscribe: <{URL}>" if len(URL) < 59 else "List-Unsubscribe:",
+        *([] if len(URL) < 59 else [f" <{URL}>"]),
+        "List-Unsubscribe-Post: List-Unsubscribe=One-Click",
+        "Feedback-ID: job_failed:1:production:webnet",
+        "X-Webnet-Event: job_failed",
+        "X-Webnet-Job: 4812",
+        "X-Webnet-Customer: Acme",
+        "X-Webnet-Severity: error",
+        "X-Webnet-Trace-Id: 4bf92f3577b34da6a3ce929d0e0e4736",
+        "Content-Language: en",
+        "MIME-Version: 1.0",
+        raw.partition(b"\r\n\r\n")[0].decode().split("\r\n")[-1],
+    ]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    text=content,
+    html=content,
+    subject=anything,
+    name=anything,
+    customer=anything,
+    mail_type=st.sampled_from(MAIL_TYPES),
+    url=st.sampled_from([None, URL, "http://localhost:8081/u/x?a=b&c=%3d"]),
+)
+def test_the_fast_mail_is_the_mail_the_standard_library_makes(
+    text: str, html: str, subject: str, name: str, customer: str, mail_type: str, url: str | None
+) -> None:
+    """D28: same headers, same bodies, whatever is in them; a personal link changes nothing around it."""
+    if url:
+        text, html = text + LINK_BODY["text"] + text, html + LINK_BODY["html"] + html
+    rendered = body(text=text, html=html, sender=name or "x", list_name=customer)
+    about = facts(subject=subject or "x", customer_name=customer or "x", mail_type=mail_type)
+    raw = assemble(about, encode_body(rendered), url)
+    standard = reference(about, rendered, url).as_bytes()
+    fast, slow = parsed(raw), parsed(standard)
+    assert header_values(raw) == header_values(standard)
+    assert contents(fast) == contents(slow)
+    assert [part.get_content_type() for part in fast.iter_parts()] == ["text/plain", "text/html"]
+    assert not fast.defects
+    assert all(len(line) <= 998 for line in raw.split(b"\r\n"))
+    assert raw.count(b"\r") == raw.count(b"\n") == raw.count(b"\r\n")
+
+
+@given(content, content)
+def test_encoded_lines_are_short_and_never_a_lone_dot(text: str, html: str) -> None:
+    """B41, B42: nothing in a body can end the mail or overflow a line."""
+    pieces = encode_body(body(text=text + UNSUBSCRIBE_PLACEHOLDER + text, html=html)).pieces
+    for line in b"".join(pieces).split(b"\r\n"):
+        assert len(line) <= 76 or line.startswith(b"Content-Type")
+        assert line != b"."
+
+
+def test_no_boundary_can_occur_in_a_body() -> None:
+    encoded = encode_body(body(text="=_" * 50, html="=_" * 50))
+    assert b"".join(encoded.pieces).count(b"=_") == 3  # the two parts and the end
+
+
+def test_one_encoding_serves_every_recipient_with_their_own_link() -> None:
+    encoded = encode_body(body(**LINK_BODY))
+    for token in ("first", "second=&<"):
+        url = f"https://app.example.com/u/{token.replace('<', '')}"
+        text, html = contents(parsed(assemble(facts(), encoded, url)))
+        assert text == f"Bye:\n{url}\n"
+        assert html == f'<a href="{url.replace("&", "&amp;")}">Bye</a>\n'
+
+
+def test_a_body_with_a_place_for_a_link_needs_one() -> None:
+    with pytest.raises(ValueError, match="no link was given"):
+        assemble(facts(), encode_body(body(**LINK_BODY)), None)
+
+
+def test_people_read_their_own_link_in_both_parts() -> None:
+    text, html = body(**LINK_BODY).personal("https://x.example/u?a&b")
+    assert (text, html) == (
+        "Bye:\nhttps://x.example/u?a&b\n",
+        '<a href="https://x.example/u?a&amp;b">Bye</a>',
+    )
+    assert body(**LINK_BODY).personal(None)[0] == "Bye:\n\n"
+
+
+def test_one_click_is_promised_for_https_only() -> None:
+    """RFC 8058 section 3.1"""
+    names = parsed(assemble(facts(), encode_body(body()), "http://localhost/u/x")).keys()
+    assert "List-Unsubscribe" in names
+    assert "List-Unsubscribe-Post" not in names
+    assert "List-Unsubscribe" not in parsed(assemble(facts(), encode_body(body()), None)).keys()
+
+
+@pytest.mark.parametrize(
+    "url", ["javascript:alert(1)", "https://x/>\r\nBcc: e@x", "https://x/ö", "https://x y"]
+)
+def test_a_crooked_unsubscribe_link_is_refused(url: str) -> None:
+    with pytest.raises(HeaderInjection, match=r"links\.unsubscribe"):
+        assemble(facts(), encode_body(body()), url)
+
+
+def test_a_compliance_result_without_a_job_has_its_own_thread() -> None:
+    about = facts(mail_type="compliance_violation", job_id=None, compliance_result_id=9001)
+    message = parsed(assemble(about, encode_body(body()), None))
+    assert message["References"] == message["In-Reply-To"] == "<compliance-result.1.9001@example.com>"
+    assert message["X-Webnet-Compliance-Result"] == "9001"
+    assert "X-Webnet-Job" not in message
+
+
+def test_a_test_mail_is_no_list_mail_and_never_threads() -> None:
+    message = parsed(assemble(facts(mail_type="test", job_id=None), encode_body(body(list_name="")), None))
+    assert not {"List-Id", "References", "In-Reply-To"} & set(message.keys())
+    assert message["X-Entity-Ref-ID"] == "<0193@example.com>"
+
+
+def test_without_a_reply_address_there_is_no_reply_to() -> None:
+    assert "Reply-To" not in parsed(assemble(facts(reply_to_email=None), encode_body(body()), None))
+
+
+@pytest.mark.parametrize(
+    ("product", "prefix", "sender"),
+    [
+        ("Webnet", "X-Webnet", "webnet"),
+        ("Net Öps", "X-Net-Ops", "netops"),
+        ("X", "X-X", "xnotifier"),
+        ("東京", "X-Notifier", "notifier"),
+    ],
+)
+def test_any_product_name_makes_lawful_header_names(product: str, prefix: str, sender: str) -> None:
+    message = parsed(assemble(facts(product=product), encode_body(body()), None))
+    assert message[f"{prefix}-Event"] == "job_failed"
+    assert message["Feedback-ID"] == f"job_failed:1:production:{sender}"
+
+
+@pytest.mark.parametrize(("name", "label"), [("Acme Nörd & Co.", "acme-nord-co"), ("חברת", "customer-1")])
+def test_list_id_is_ascii_for_any_customer(name: str, label: str) -> None:
+    assert f"<job-failed.{label}.notify.example.com>" in str(
+        parsed(assemble(facts(customer_name=name), encode_body(body()), None))["List-Id"]
+    )
+
+
+def test_a_long_sender_name_is_cut() -> None:
+    address = parsed(assemble(facts(), encode_body(body(sender="x" * 200)), None))["From"].addresses[0]
+    assert address.display_name == "x" * 61 + "..."
+
+
+@pytest.mark.parametrize("field", ["from_email", "reply_to_email", "to_address"])
+def test_a_bad_address_is_named_not_sent(field: str) -> None:
+    with pytest.raises(InvalidAddress):
+        assemble(facts(**{field: "a@b.example\r\nBcc: e@x"}), encode_body(body()), None)
+
+
+@pytest.mark.parametrize("field", ["message_id", "trace_id"])
+def test_a_crooked_id_never_makes_a_header(field: str) -> None:
+    with pytest.raises(HeaderInjection):
+        assemble(facts(**{field: "<x>\r\nBcc: e@x"}), encode_body(body()), None)
+
+
+@given(anything)
+def test_headers_hold_only_cleaned_words(text: str) -> None:
+    encoded = encode_body(body(sender=text or "x", list_name=text))
+    for header in headers(facts(subject=text, customer_name=text, date=AT.astimezone(UTC)), encoded, URL):
+        assert clean_header(header.words) == header.words
