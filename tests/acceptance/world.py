@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections import Counter
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 import pika
+import psycopg2
 
 from notifier.broker.connection import close_connection, open_connection, parameters
 from notifier.broker.publisher import Publisher
@@ -26,6 +28,8 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+    from psycopg2.extensions import connection as PgConnection  # noqa: N812 - a class in lower case
 
     from tests.services import Database
 
@@ -112,6 +116,27 @@ class Customer:
     server: SmtpServer
 
 
+def event_id(number: int) -> str:
+    """Return the identity of the event that job `number` failed."""
+    return f"job-{number}-failed"
+
+
+def failed_job(customer: Customer, number: int, **job: object) -> bytes:
+    """Return the event that job `number` failed, as it is published."""
+    event = {
+        "specversion": "1.0",
+        "id": event_id(number),
+        "source": "tests/jobs",
+        "type": "job_failed",
+        "time": "2026-11-23T04:31:07Z",
+        "data": {
+            "customer_id": customer.id,
+            "job": {"id": number, "type": "config_backup", "status": "failed", **job},
+        },
+    }
+    return json.dumps(event).encode()
+
+
 class World:
     """Made by the `world` fixture; everything in it is this test's own."""
 
@@ -136,8 +161,9 @@ class World:
         self.workers: list[WorkerProcess] = []
         self.settings: dict[str, str] = {}
         self._stack = stack
-        self._publisher = stack.enter_context(Publisher(amqp_url, exchange=self.topology.exchange))
+        self._publisher = stack.enter_context(self.publisher())
         self._users = 0
+        self._kept: PgConnection | None = None
 
     # -- people and servers --------------------------------------------------------------------------------------
 
@@ -221,24 +247,17 @@ class World:
 
     def fail_job(self, customer: Customer, number: int, *, copies: int = 1, **job: object) -> str:
         """Publish that job `number` failed, and expect a row per admin; returns the event's id."""
-        event_id = f"job-{number}-failed"
-        event = {
-            "specversion": "1.0",
-            "id": event_id,
-            "source": "tests/jobs",
-            "type": "job_failed",
-            "time": "2026-11-23T04:31:07Z",
-            "data": {
-                "customer_id": customer.id,
-                "job": {"id": number, "type": "config_backup", "status": "failed", **job},
-            },
-        }
-        for _ in range(copies):
-            self.publish(json.dumps(event).encode())
-        self.events.append(
-            Expected(customer_id=customer.id, event_id=event_id, recipients=self.admins(customer.id))
+        expected = Expected(
+            customer_id=customer.id, event_id=event_id(number), recipients=self.admins(customer.id)
         )
-        return event_id
+        for _ in range(copies):
+            self.publish(failed_job(customer, number, **job))
+        self.events.append(expected)
+        return expected.event_id
+
+    def publisher(self) -> Publisher:
+        """Return another publisher, which outlasts a broker that is down for a while; for one thread."""
+        return Publisher(self.amqp_url, exchange=self.topology.exchange, patience=90.0)
 
     def publish(self, body: bytes, *, routing_key: str = "job_failed") -> None:
         """Publish any body, confirmed."""
@@ -302,7 +321,19 @@ class World:
     def log(self, customer: Customer) -> list[dict[str, Any]]:
         """Return the customer's rows of the event log with every column, the oldest first."""
         query = "SELECT to_jsonb(n) FROM notification_events n WHERE customer_id = %s ORDER BY id"
-        return [cast("dict[str, Any]", row[0]) for row in self.database.rows(query, (customer.id,))]
+        return [cast("dict[str, Any]", row[0]) for row in self.ask(query, (customer.id,))]
+
+    def ask(self, query: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query over a connection that is kept, for those who ask often."""
+        if self._kept is None or self._kept.closed:
+            self._kept = self.database.connect()
+        try:
+            with self._kept.cursor() as cursor:
+                cursor.execute(query, parameters)
+                return list(cursor.fetchall())
+        except psycopg2.OperationalError as error:  # the database went away
+            self._kept.close()
+            raise ConnectionError(str(error)) from error
 
     def wait_log(
         self, customer: Customer, condition: Callable[[list[dict[str, Any]]], bool], seconds: float = 60.0
@@ -328,16 +359,22 @@ class World:
         query = "SELECT count(*), count(*) FILTER (WHERE status = 'pending') FROM notification_events"
 
         def settled() -> bool:
-            found = self.database.rows(query)[0]
+            found = self.ask(query)[0]
             assert found == (count, 0), found
             return True
 
         wait_until(settled, seconds, f"{count} rows to be final")
         return self.rows()
 
-    def accepted(self) -> dict[str, int]:
+    def accepted(self) -> Counter[str]:
         """Return how often each Message-ID was accepted by any server."""
-        return {mid: count for server in self.servers for mid, count in server.accepted().items()}
+        return sum((server.accepted() for server in self.servers), Counter())
+
+    def let_leases_end(self) -> None:
+        """Put the leases of all rows in hand into the past, as if that much time had gone by."""
+        self.database.execute(
+            "UPDATE notification_events SET lease_until = now() - interval '1 second' WHERE lock_token IS NOT NULL"
+        )
 
     def depth(self, queue: str) -> int:
         """Return how many messages wait in a queue."""
@@ -364,6 +401,8 @@ class World:
 
     def close(self) -> None:
         """End every worker and delete the broker objects."""
+        if self._kept is not None:
+            self._kept.close()
         for worker in self.workers:
             worker.kill()
         _delete(self.amqp_url, self.topology)
