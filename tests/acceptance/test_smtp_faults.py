@@ -5,25 +5,25 @@ One worker serves all cases of this file at once; each has a customer and a serv
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
-from tests.acceptance.world import Customer
 from tests.support.smtp_script import drip, drop, endless, hang, raw, reset, say
 from tests.support.smtp_server import Options, SmtpServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.acceptance.world import World
+    from tests.acceptance.world import Customer, World
 
 pytestmark = pytest.mark.xdist_group("smtp_faults")
 
 # The lease bounds a mail to 8.75 s, so that a server that hangs is given up within this file's time.
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "delivery__lease": 10,
     "delivery__drain_timeout": 8,
     "delivery__senders": 24,
@@ -197,14 +197,14 @@ def test_a_greylisted_mail_waits_the_greylist_delay_between_its_tries(field: Fie
     field.world.wait_final(customer, 1)
     tries = [c.at for c in customer.server.commands if c.line.startswith("RCPT")]
     assert len(tries) == 3
-    assert all(after - before >= 0.3 for before, after in zip(tries, tries[1:], strict=False))
+    assert all(after - before >= 0.3 for before, after in itertools.pairwise(tries))
 
 
 def test_refused_mails_are_tried_along_the_schedule(field: Field) -> None:
     customer = field.customers["F27 451 for ever"]
     field.world.wait_final(customer, 1)
     tries = [c.at for c in customer.server.commands if c.line.startswith("RCPT")]
-    pauses = [after - before for before, after in zip(tries, tries[1:], strict=False)]
+    pauses = [after - before for before, after in itertools.pairwise(tries)]
     wanted = [0.3, 0.6, 1, 1, 1, 1, 1]
     assert len(pauses) == len(wanted)
     for pause, delay in zip(pauses, wanted, strict=True):
