@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, settings
+from hypothesis import Phase as HypothesisPhase
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
@@ -350,6 +351,9 @@ def test_no_order_of_events_loses_repeats_or_forgets_a_mail(engine: Engine) -> N
                 stateful_step_count=30,
                 deadline=None,
                 database=None,
+                phases=[
+                    HypothesisPhase.generate
+                ],  # shrinking takes minutes and seldom shortens a story of the database
                 suppress_health_check=list(HealthCheck),
             ),
         )
