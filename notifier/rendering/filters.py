@@ -35,9 +35,7 @@ def columns(rows: Iterable[tuple[str, str]]) -> str:
     """Return labelled facts as aligned `Label:  value` lines."""
     known = list(rows)
     width = min(_LABEL_WIDTH, max((len(label) + 2 for label, _ in known), default=0))
-    return "\n".join(
-        row for label, value in known for row in _wrapped(value, f"{label}: ".ljust(width), "  ")
-    )
+    return "\n".join(row for label, value in known for row in _labelled(f"{label}: ".ljust(width), value))
 
 
 def _labelled(label: str, value: str) -> list[str]:

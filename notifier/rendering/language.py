@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gettext
 import io
+from datetime import UTC
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -53,12 +54,15 @@ class Language:
         value, unit = float(octets), 0
         while value >= _STEP and unit < len(_UNITS) - 1:
             value, unit = value / _STEP, unit + 1
-        number = format_decimal(value, "0.0" if unit else "0", locale=self._formats)
+        number = format_decimal(value, "#,##0.0" if unit else "0", locale=self._formats)
         return f"{number} {_UNITS[unit]}"
 
     def moment(self, at: datetime, zone: ZoneInfo) -> str:
         """Return a time in the reader's zone: `4 March 2025, 03:00 CET (UTC+01:00)`."""
-        local = at.astimezone(zone)
+        try:
+            local = at.astimezone(zone)
+        except OverflowError:  # the last hours of year 9999 and the first of year 1 exist in UTC only (B54)
+            local = at.astimezone(UTC)
         date = format_date(local, "long", locale=self._formats)
         offset = local.strftime("%z")
         spelled = f"UTC{offset[:3]}:{offset[3:5]}"
