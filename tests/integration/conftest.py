@@ -1,4 +1,4 @@
-"""Fixtures for the store: engines as the program makes them, on a database of the test's own."""
+"""Fixtures for the store and the commands, on a database of the test's own."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from notifier.store.engine import make_engine
+from tests.support.command_line import CommandLine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from sqlalchemy.engine import Connection, Engine
 
@@ -43,3 +45,16 @@ def connection(engine: Engine) -> Iterator[Connection]:
     """A connection whose statements are transactions of their own."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         yield connection
+
+
+@pytest.fixture
+def cli(
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> Iterator[CommandLine]:
+    """The command line on this test's own database; no command may print a stored password or a key."""
+    commands = CommandLine(database, monkeypatch=monkeypatch, capsys=capsys, folder=tmp_path)
+    yield commands
+    commands.check_no_secret()
