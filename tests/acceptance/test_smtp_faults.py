@@ -6,17 +6,18 @@ One worker serves all cases of this file at once; each has a customer and a serv
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
+from tests.acceptance.smtp_cases import Case, arrange, at, check, refused
 from tests.support.smtp_script import drip, drop, endless, hang, raw, reset, say
-from tests.support.smtp_server import Options, SmtpServer
+from tests.support.smtp_server import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.acceptance.world import Customer, World
 
@@ -33,54 +34,16 @@ GREYLIST = "451 4.7.1 greylisted, come back later"
 JUNK = b"550 5.1.1 no \x1b[31msuch\x00 user\x07 " + bytes(range(128, 256)) * 30 + b"\r\n"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """A server's behaviour, and the end of the mails that meet it.
-
-    Each mail's row ends as told, but for the first of `admins` mails alone: attempts and ambiguous are sums over all.
-    copies is how many mails the server took in all.
-    """
-
-    script: Callable[[SmtpServer], None]
-    copies: int
-    options: Options = field(default_factory=Options)
-    admins: int = 1
-    status: str = "sent"
-    reason: str | None = None
-    attempts: int = 1
-    ambiguous: int = 0
-    code: int | None = 250
-    enhanced: str | None = "2.0.0"
-    text: str = ""
-
-
-def _refused(phase: str, answer: str, **facts: Any) -> Case:
-    """A mail that is refused for good, after one attempt and with the server's own words."""
-    code, enhanced, text = answer.split(" ", 2)
-    known = {"status": "failed", "reason": "permanent_smtp", "copies": 0}
-    return Case(
-        script=lambda server: server.on(phase, say(answer)),
-        code=int(code),
-        enhanced=enhanced,
-        text=text,
-        **{**known, **facts},
-    )
-
-
-def _at(phase: str, action: Any, times: int | None = 1, after: int = 0) -> Callable[[SmtpServer], None]:
-    return lambda server: server.on(phase, action, times=times, after=after)
-
-
 CASES = {
-    "F25 421 at the banner": Case(script=_at("banner", say("421 4.3.2 too busy"), 3), copies=1),
-    "F25 450 at RCPT": Case(script=_at("rcpt", say("450 4.2.1 mailbox busy"), 3), copies=1, attempts=4),
-    "F25 451 at RCPT": Case(script=_at("rcpt", say("451 4.3.0 local error"), 3), copies=1, attempts=4),
-    "421 at the dot": Case(script=_at("dot", say("421 4.3.2 shutting down")), copies=1, attempts=2),
-    "greylisted twice": Case(script=_at("rcpt", say(GREYLIST), 2), copies=1, attempts=3),
-    "F26 550 at RCPT": _refused("rcpt", "550 5.1.1 no such user here"),
-    "F26 554 at the dot": _refused("dot", "554 5.7.1 we think this is spam"),
-    "F26 552 at the dot": _refused("dot", "552 5.3.4 too big for us"),
-    "F26 552 at MAIL": _refused("mail", "552 5.3.4 too big for us"),
+    "F25 421 at the banner": Case(script=at("banner", say("421 4.3.2 too busy"), 3), copies=1),
+    "F25 450 at RCPT": Case(script=at("rcpt", say("450 4.2.1 mailbox busy"), 3), copies=1, attempts=4),
+    "F25 451 at RCPT": Case(script=at("rcpt", say("451 4.3.0 local error"), 3), copies=1, attempts=4),
+    "421 at the dot": Case(script=at("dot", say("421 4.3.2 shutting down")), copies=1, attempts=2),
+    "greylisted twice": Case(script=at("rcpt", say(GREYLIST), 2), copies=1, attempts=3),
+    "F26 550 at RCPT": refused("rcpt", "550 5.1.1 no such user here"),
+    "F26 554 at the dot": refused("dot", "554 5.7.1 we think this is spam"),
+    "F26 552 at the dot": refused("dot", "552 5.3.4 too big for us"),
+    "F26 552 at MAIL": refused("mail", "552 5.3.4 too big for us"),
     "F26 above the size the server tells": Case(
         script=lambda _: None,
         options=Options(size=1000),
@@ -91,20 +54,18 @@ CASES = {
         code=None,
         enhanced=None,
     ),
-    "the sender is refused": _refused(
+    "the sender is refused": refused(
         "mail", "550 5.7.1 sender not allowed", reason="sender_refused", attempts=2
     ),
-    "F27 451 for ever": _refused("rcpt", "451 4.3.0 try later", reason="attempts_exhausted", attempts=8),
+    "F27 451 for ever": refused("rcpt", "451 4.3.0 try later", reason="attempts_exhausted", attempts=8),
     "F28 drop in the middle of a small body": Case(
-        script=_at("body", drop()), copies=1, attempts=2, ambiguous=1
+        script=at("body", drop()), copies=1, attempts=2, ambiguous=1
     ),
-    "F29 accepts, then drops": Case(script=_at("dot", drop(accept=True)), copies=2, attempts=2, ambiguous=1),
-    "F29 accepts, then resets": Case(
-        script=_at("dot", reset(accept=True)), copies=2, attempts=2, ambiguous=1
-    ),
-    "F29 accepts, then hangs": Case(script=_at("dot", hang(accept=True)), copies=2, attempts=2, ambiguous=1),
+    "F29 accepts, then drops": Case(script=at("dot", drop(accept=True)), copies=2, attempts=2, ambiguous=1),
+    "F29 accepts, then resets": Case(script=at("dot", reset(accept=True)), copies=2, attempts=2, ambiguous=1),
+    "F29 accepts, then hangs": Case(script=at("dot", hang(accept=True)), copies=2, attempts=2, ambiguous=1),
     "F29 accepts and drops for ever": Case(
-        script=_at("dot", drop(accept=True), None),
+        script=at("dot", drop(accept=True), None),
         copies=3,
         attempts=3,
         ambiguous=3,
@@ -113,13 +74,13 @@ CASES = {
         code=None,
         enhanced=None,
     ),
-    "F31 endless reply to EHLO": Case(script=_at("ehlo", endless("250-and so on")), copies=1),
-    "F31 endless reply to RCPT": Case(script=_at("rcpt", endless("250-and so on")), copies=1, attempts=2),
+    "F31 endless reply to EHLO": Case(script=at("ehlo", endless("250-and so on")), copies=1),
+    "F31 endless reply to RCPT": Case(script=at("rcpt", endless("250-and so on")), copies=1, attempts=2),
     "F31 a line of 1 MB at the banner": Case(
-        script=_at("banner", raw(b"220 " + b"x" * 1_000_000 + b"\r\n")), copies=1
+        script=at("banner", raw(b"220 " + b"x" * 1_000_000 + b"\r\n")), copies=1
     ),
     "F31 one byte per half second at the dot": Case(
-        script=_at("dot", drip("250 2.0.0 Ok: queued as 4711", interval=0.5)),
+        script=at("dot", drip("250 2.0.0 Ok: queued as 4711", interval=0.5)),
         copies=1,
         attempts=2,
         ambiguous=1,
@@ -128,13 +89,13 @@ CASES = {
         script=lambda _: None, options=Options(max_mails=2), admins=5, copies=5, attempts=5
     ),
     "F45 the line dies at RCPT of the fifth of 16": Case(
-        script=_at("rcpt", drop(), 1, after=4), admins=16, copies=16, attempts=16
+        script=at("rcpt", drop(), 1, after=4), admins=16, copies=16, attempts=16
     ),
     "F45 the line dies at the dot of the fifth of 16": Case(
-        script=_at("dot", drop(accept=True), 1, after=4), admins=16, copies=17, attempts=17, ambiguous=1
+        script=at("dot", drop(accept=True), 1, after=4), admins=16, copies=17, attempts=17, ambiguous=1
     ),
     "B56 a reply of junk": Case(
-        script=_at("rcpt", raw(JUNK), None),
+        script=at("rcpt", raw(JUNK), None),
         copies=0,
         status="failed",
         reason="permanent_smtp",
@@ -159,12 +120,7 @@ def _field(shared_world: World) -> Iterator[Field]:
     world = shared_world
     worker = world.worker(**SETTINGS).ready()
     rss = psutil.Process(worker.process.pid).memory_info().rss
-    customers = {}
-    for name, case in CASES.items():
-        server = world.smtp(case.options)
-        case.script(server)
-        customers[name] = world.customer(server, admins=case.admins)
-        world.fail_job(customers[name], 4812)
+    customers = arrange(world, CASES)
     yield Field(world=world, customers=customers, rss=rss)
     for name, customer in customers.items():
         world.wait_final(customer, CASES[name].admins)
@@ -175,21 +131,7 @@ def _field(shared_world: World) -> Iterator[Field]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_mail_ends_as_its_server_made_it_end(field: Field, name: str) -> None:
-    case, customer = CASES[name], field.customers[name]
-    rows = field.world.wait_final(customer, case.admins)
-
-    assert {(row["status"], row["failure_reason"]) for row in rows} == {(case.status, case.reason)}
-    assert sum(row["attempts"] for row in rows) == case.attempts
-    assert sum(row["ambiguous_count"] for row in rows) == case.ambiguous
-    taken = customer.server.accepted()
-    assert sum(taken.values()) == case.copies
-    assert set(taken) <= {row["message_id"] for row in rows}
-    (answer,) = {(row["smtp_code"], row["smtp_enhanced_code"]) for row in rows}
-    assert answer == (case.code, case.enhanced)
-    for row in rows:
-        assert (row["error_message"] is None) == (case.status == "sent")
-        assert case.text in (row["smtp_response"] or "")
-        assert case.text in (row["error_message"] or case.text)
+    check(field.world, CASES[name], field.customers[name])
 
 
 def test_a_greylisted_mail_waits_the_greylist_delay_between_its_tries(field: Field) -> None:
