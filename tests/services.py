@@ -58,6 +58,7 @@ class Services:
         self._started: dict[Kind, Service] = {}
         self._failed: dict[Kind, str] = {}
         self._template: str | None = None
+        self._kept = contextlib.ExitStack()
 
     def ask(self, kind: Kind) -> str:
         """Return the URL of a service, or the name of the template database. Raises ServicesMissingError."""
@@ -85,21 +86,14 @@ class Services:
     def _make_template(self) -> str:
         """Make the schema once as `notifier init-db` does; each test gets a copy of the files."""
         if self._template is None:
-            admin = self._service("database").url
-            name = f"notifier_template_{secrets.token_hex(6)}"
-            execute(admin, sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
-            self._template = name
-            _init(with_database(admin, name))
+            self._template = self._kept.enter_context(schema_template(self._service("database").url))
         return self._template
 
     def close(self) -> None:
         """Drop the template from a server that stays, and stop the others."""
         with self._lock:
-            if self._template is not None:
-                with contextlib.suppress(
-                    psycopg2.Error
-                ):  # the server may be gone; it was on its way out anyway
-                    drop_database(self._started["database"].url, self._template)
+            with contextlib.suppress(psycopg2.Error):  # the server may be gone; it was on its way out anyway
+                self._kept.close()
             for service in self._started.values():
                 service.close()
             self._started.clear()
@@ -198,6 +192,18 @@ def _init(url: str) -> None:
 def drop_database(admin_url: str, name: str) -> None:
     """Drop a database together with the sessions in it."""
     execute(admin_url, sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextlib.contextmanager
+def schema_template(admin_url: str) -> Iterator[str]:
+    """The name of a database with schema.sql loaded, to copy from; dropped afterwards."""
+    name = f"notifier_template_{secrets.token_hex(6)}"
+    execute(admin_url, sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+    try:
+        _init(with_database(admin_url, name))
+        yield name
+    finally:
+        drop_database(admin_url, name)
 
 
 @contextlib.contextmanager

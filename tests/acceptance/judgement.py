@@ -71,7 +71,7 @@ def judge(history: History) -> Verdict:
     ]
     extra = sum(max(0, history.accepted.get(row.message_id, 0) - 1) for row in history.rows)
     lost = sum(row.status == "sent" and not history.accepted.get(row.message_id) for row in history.rows)
-    missing = sum(line.startswith("I1") for line in violations)
+    missing = sum(line.startswith("I1: no row") for line in violations)
     return Verdict(
         lost=lost + missing,
         extra=extra,

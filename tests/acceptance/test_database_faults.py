@@ -1,0 +1,206 @@
+"""What becomes of events and mails when the database is killed, cut off, full, read-only or slow to answer."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.acceptance.flow import Flow
+from tests.acceptance.test_broker_faults import OUTAGE, events
+from tests.acceptance.test_process_faults import SHORT_LEASE, clean, costs
+from tests.services import execute, with_database
+from tests.support.smtp_script import hang
+from tests.support.smtp_server import Options
+from tests.tcp_proxy import TcpProxy, tcp_proxy
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from notifier.sandbox.postgres import PostgresServer
+    from tests.acceptance.world import World
+
+_END_SESSIONS = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND"
+    " application_name LIKE 'notifier worker%'"
+)
+_RECORDING = b"SET status = v.status"
+
+
+def test_sessions_ended_again_and_again_lose_nothing(world: World) -> None:
+    """F21, scaled from 60 rounds."""
+    customers = [world.customer(world.smtp(Options(delay=0.01)), admins=2) for _ in range(3)]
+    worker = world.worker(**SHORT_LEASE, delivery__ambiguous_delay=0.1).ready()
+    with Flow(world, customers, rate=40) as flow:
+        for _ in range(8):
+            flow.wait_for(30)
+            world.database.execute(_END_SESSIONS)
+    world.wait_settled(flow.mails)
+
+    lost, extra, ambiguous = costs(world.verdict())
+    assert (lost, extra <= ambiguous) == (0, True)
+    worker.check_alive()
+    assert worker.terminate() == 0
+
+
+@pytest.mark.xdist_group("own_postgres")
+def test_a_database_killed_for_20_seconds_is_waited_for(
+    database_world: World, own_postgres: PostgresServer
+) -> None:
+    """F22, scaled from five minutes: the same process goes on, and the queue is given back once only."""
+    world = database_world
+    customers = [world.customer(world.smtp(Options(delay=0.01)), admins=2) for _ in range(2)]
+    worker = world.worker(**SHORT_LEASE).ready()
+    with Flow(world, customers, rate=25) as flow:
+        flow.wait_for(40)
+        own_postgres.kill()
+        killed = time.monotonic()
+        wait_until(lambda: worker.get("/readyz")[0] == 503, what="not ready")
+        assert worker.get("/livez")[0] == 200
+        wait_until(lambda: time.monotonic() - killed >= OUTAGE, OUTAGE + 5, "the end of the outage")
+        own_postgres.start()
+        worker.ready(20)
+        flow.wait_for(20)
+    world.wait_settled(flow.mails)
+
+    assert events(worker, "intake_paused") == 1
+    assert events(worker, "broker_connection_lost") == 0
+    lost, extra, ambiguous = costs(world.verdict())
+    assert (lost, extra <= ambiguous) == (0, True)
+    assert worker.terminate() == 0
+
+
+def _cut(first: int) -> Callable[[TcpProxy], None]:
+    """Break the connection whenever a result is about to be recorded, the first so many times."""
+
+    def arrange(proxy: TcpProxy) -> None:
+        left = [first]
+
+        def pass_on(towards_target: bool, data: bytes) -> bool:  # noqa: FBT001 - the proxy's signature
+            if towards_target and _RECORDING in data and left[0]:
+                left[0] -= 1
+                return False
+            return True
+
+        proxy.on_data = pass_on
+
+    return arrange
+
+
+def _lose_the_answer(proxy: TcpProxy) -> None:
+    """Let the result be committed, and break the connection instead of bringing the answer."""
+    recording = [False, False]  # seen, lost
+
+    def pass_on(towards_target: bool, data: bytes) -> bool:  # noqa: FBT001 - the proxy's signature
+        if towards_target and _RECORDING in data:
+            recording[0] = True
+        elif not towards_target and recording == [True, False]:
+            recording[1] = True
+            return False
+        return True
+
+    proxy.on_data = pass_on
+
+
+def _hang(seconds: float) -> Callable[[TcpProxy], None]:
+    """Keep everything back for so long when a result is about to be recorded."""
+
+    def arrange(proxy: TcpProxy) -> None:
+        until: list[float] = []
+
+        def pass_on(towards_target: bool, data: bytes) -> bool:  # noqa: FBT001 - the proxy's signature
+            if towards_target and _RECORDING in data and not until:
+                until.append(time.monotonic() + seconds)
+                wait_until(lambda: time.monotonic() >= until[0], seconds + 1)
+            return True
+
+        proxy.on_data = pass_on
+
+    return arrange
+
+
+@pytest.mark.parametrize(
+    "arrange",
+    [
+        pytest.param(_hang(4), id="the commit hangs"),
+        pytest.param(_cut(3), id="cut before the commit"),
+        pytest.param(_lose_the_answer, id="cut after the commit"),
+    ],
+)
+def test_an_accepted_mail_is_recorded_although_the_database_goes_away(
+    world: World, arrange: Callable[[TcpProxy], None]
+) -> None:
+    """F23, scaled with the lease: results are recorded again and again until five seconds before its end."""
+    customer = world.customer(admins=2)
+    where = urlsplit(world.database.url)
+    with tcp_proxy((where.hostname or "", where.port or 5432)) as proxy:
+        arrange(proxy)
+        login = where.netloc.rpartition("@")[0]
+        through = where._replace(netloc=f"{login}@127.0.0.1:{proxy.port}").geturl()
+        worker = world.worker(**SHORT_LEASE, database__url=through).ready()
+        world.fail_job(customer, 1)
+        rows = world.wait_settled(2)
+        assert worker.terminate() == 0
+
+    assert {(row.status, row.attempts) for row in rows} == {("sent", 1)}
+    assert clean(world)
+
+
+def test_a_read_only_database_stops_the_intake_until_it_can_be_written_again(world: World) -> None:
+    """F24: nothing is acked meanwhile."""
+    customer = world.customer(admins=2)
+    worker = world.worker().ready()
+    elsewhere = with_database(world.database.url, "postgres")
+    alter = f"ALTER DATABASE {world.database.name} SET default_transaction_read_only = "
+    execute(elsewhere, alter + "on")
+    world.database.execute(_END_SESSIONS)
+    for number in range(1, 31):
+        world.fail_job(customer, number)
+    wait_until(lambda: events(worker, "database_probe_failed") >= 2, 20, "the intake to pause")
+    assert world.database.rows("SELECT count(*) FROM job_events") == [(0,)]
+    assert world.depth(world.topology.queue) == 30
+    assert worker.get("/readyz")[0] == 503
+
+    execute(elsewhere, alter + "off")
+    world.database.execute(_END_SESSIONS)
+    world.wait_settled(60)
+    worker.ready()
+    assert events(worker, "intake_paused") == 1
+    assert clean(world)
+
+
+def test_a_full_disk_stops_the_intake_with_ever_longer_pauses(world: World) -> None:
+    """F24: only inserts fail, so that the probe succeeds each time; nothing is acked and no letter dies of it."""
+    customer = world.customer(admins=2)
+    world.database.execute(
+        "CREATE FUNCTION disk_is_full() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = 'disk_full'; END $$;"
+        "CREATE TRIGGER disk_is_full BEFORE INSERT ON job_events FOR EACH STATEMENT EXECUTE FUNCTION disk_is_full()"
+    )
+    worker = world.worker().ready()
+    for number in range(1, 11):
+        world.fail_job(customer, number)
+    wait_until(lambda: events(worker, "intake_paused") >= 3, 30, "the intake to pause")
+    world.database.execute("DROP TRIGGER disk_is_full ON job_events")
+    world.wait_settled(20)
+
+    pauses = [line["probe_in"] for line in worker.lines() if line["event"] == "intake_paused"]
+    assert len(pauses) <= 8
+    assert clean(world)
+
+
+def test_an_event_for_5000_readers_is_one_transaction(world: World) -> None:
+    """F39."""
+    customer = world.customer(admins=5000)
+    customer.server.on("banner", hang())
+    worker = world.worker().ready()
+    world.fail_job(customer, 1)
+    published = time.monotonic()
+    count = "SELECT count(*), count(DISTINCT created_at) FROM notification_events"
+    wait_until(lambda: world.database.rows(count) == [(5000, 1)], 30, "5000 rows of one transaction")
+    wait_until(lambda: world.depth(world.topology.queue) == 0, what="the ack")
+    assert time.monotonic() - published <= 30
+    assert not events(worker, "broker_connection_lost")
