@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter, deque
 from datetime import UTC, datetime
@@ -50,6 +51,7 @@ class Inbox:
         self._refuse = frozenset(address.lower() for address in refuse)
         self._greylist = {address.lower(): times for address, times in (greylist or {}).items()}
         self._login = login
+        logging.getLogger("mail.log").setLevel(logging.ERROR)  # aiosmtpd warns of its own AUTH, every time
         self._clock = clock
         self._mails: deque[StoredMail] = deque(maxlen=capacity)
         self._attempts: Counter[str] = Counter()
