@@ -55,8 +55,9 @@ type: $(VENV)/.ready ## mypy --strict on package and tests
 	$(BIN)/mypy
 
 .PHONY: docs
-docs: $(VENV)/.ready ## Write the generated documents again (event schema, AsyncAPI)
+docs: $(VENV)/.ready ## Write the generated documents again (event schema, AsyncAPI, configuration)
 	$(BIN)/python -m notifier.schemas docs
+	$(BIN)/python -m notifier.config.reference docs/configuration.md
 
 .PHONY: test-unit
 test-unit: $(VENV)/.ready ## Unit tests and contract tests on fakes: no network, seconds
