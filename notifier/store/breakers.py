@@ -32,8 +32,8 @@ WHERE server_id = %(server)s AND (failures > 0 OR refusals > 0 OR trips > 0 OR N
 # way when it opened would only push it further out. A half-open breaker (trips > 0) opens again at the first fault.
 _FAULT = """
 UPDATE smtp_breakers b
-SET failures = CASE WHEN w.opens THEN 0 ELSE b.failures + %(soft)s END,
-    refusals = CASE WHEN w.opens THEN 0 ELSE b.refusals + %(refusal)s END,
+SET failures = CASE WHEN w.opens OR w.is_open THEN 0 ELSE b.failures + %(soft)s END,
+    refusals = CASE WHEN w.opens OR w.is_open THEN 0 ELSE b.refusals + %(refusal)s END,
     trips = b.trips + w.opens::int,
     open_until = CASE WHEN w.opens
         THEN now() + least(%(initial)s * power(2, least(b.trips, 20)), %(maximum)s) * %(stretch)s * interval '1 second'
@@ -42,7 +42,7 @@ SET failures = CASE WHEN w.opens THEN 0 ELSE b.failures + %(soft)s END,
     last_error = %(message)s,
     last_reason = %(reason)s,
     last_fault_at = now()
-FROM (SELECT server_id, open_until <= now() AND (%(at_once)s OR (trips > 0 AND %(soft)s > 0)
+FROM (SELECT server_id, open_until > now() AS is_open, open_until <= now() AND (%(at_once)s OR (trips > 0 AND %(soft)s > 0)
                 OR failures + %(soft)s >= %(faults)s OR refusals + %(refusal)s >= %(refusals_to_open)s) AS opens
       FROM smtp_breakers WHERE server_id = %(server)s FOR UPDATE) w
 WHERE b.server_id = w.server_id
