@@ -80,21 +80,17 @@ def test_another_host_needs_the_password_again_and_the_flag_is_named(
     assert result.err.startswith("notifier: --password-stdin: host changed: give the password again")
 
 
-@pytest.mark.parametrize(
-    ("args", "told"),
-    [
+def test_contradicting_flags_are_wrong_usage(cli: CommandLine, connection: Connection) -> None:
+    customer = add_customer(connection)
+    for args, told in (
         (["--use-tls", "--use-ssl"], "choose one of --use-tls"),
         (["--password-stdin"], "the password is empty"),
         (["--password-stdin", "--no-password"], "choose one of --password-stdin"),
         (["--ca-file", "/dev/null/none"], "--ca-file"),
-    ],
-)
-def test_contradicting_flags_are_wrong_usage(
-    cli: CommandLine, connection: Connection, args: list[str], told: str
-) -> None:
-    result = cli("smtp", "set", add_customer(connection), "--host", "h.example", *args)
-    assert result.code == 2
-    assert told in result.err
+    ):
+        result = cli("smtp", "set", customer, "--host", "h.example", *args)
+        assert result.code == 2
+        assert told in result.err
 
 
 def test_every_fault_of_a_new_server_is_told_at_once(cli: CommandLine, connection: Connection) -> None:
