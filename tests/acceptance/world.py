@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from pika import BasicProperties
     from psycopg2.extensions import connection as PgConnection  # noqa: N812 - a class in lower case
 
     from tests.services import Database
@@ -255,6 +256,11 @@ class World:
         self.events.append(expected)
         return expected.event_id
 
+    def expect(self, customer: Customer, event: str, recipients: frozenset[str] | None = None) -> None:
+        """Note that a published event must make a row for each of these, of the customer's admins if not told."""
+        chosen = self.admins(customer.id) if recipients is None else recipients
+        self.events.append(Expected(customer_id=customer.id, event_id=event, recipients=chosen))
+
     def publisher(self) -> Publisher:
         """Return another publisher, which outlasts a broker that is down for a while; for one thread."""
         return Publisher(self.amqp_url, exchange=self.topology.exchange, patience=90.0)
@@ -262,6 +268,14 @@ class World:
     def publish(self, body: bytes, *, routing_key: str = "job_failed") -> None:
         """Publish any body, confirmed."""
         self._publisher.publish(body, routing_key=routing_key)
+
+    def publish_as(
+        self, body: bytes, properties: BasicProperties, *, routing_key: str = "job_failed"
+    ) -> None:
+        """Publish any body with any properties, confirmed."""
+        self._publisher.send(
+            body, exchange=self.topology.exchange, routing_key=routing_key, properties=properties
+        )
 
     # -- workers -------------------------------------------------------------------------------------------------
 
@@ -296,9 +310,30 @@ class World:
         own = {f"NOTIFIER_{name.upper()}": str(value) for name, value in chosen.items() if value is not None}
         return {**inherited, **own, "PYTHONFAULTHANDLER": "1"}
 
-    def worker(self, *, crashpoint: str | None = None, **settings: object) -> WorkerProcess:
-        """Start a worker; it may die at `crashpoint`."""
-        environ = self.environ(**settings)
+    def command(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run `notifier` with these arguments and the workers' configuration; return what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "notifier", *arguments],
+            env=self.environ(),
+            cwd=self.folder,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done
+        return done.stdout
+
+    def worker(
+        self,
+        *,
+        crashpoint: str | None = None,
+        variables: Mapping[str, str] | None = None,
+        **settings: object,
+    ) -> WorkerProcess:
+        """Start a worker; it may die at `crashpoint`. variables: more of its environment."""
+        environ = self.environ(**settings) | dict(variables or {})
         if crashpoint is not None:
             environ["NOTIFIER_CRASHPOINT"] = crashpoint
         process = WorkerProcess(environ, self.folder / f"worker-{len(self.workers)}.log")
