@@ -10,6 +10,7 @@ from notifier.rendering.telling import (
     LIST_LIMIT,
     VALUE_LIMIT,
     count,
+    lines_of,
     part,
     parts,
     rows_of,
@@ -156,8 +157,8 @@ def preheader(t: Telling, event_type: str, job: Mapping[str, object]) -> str:
     by = text(job, "requested_by", 60)
     started = t.gettext("Started by %(name)s.", name=by) if by else ""
     if job.get("status") == "failed":
-        cause = one_line(text(job, "error", 2000).partition("\n")[0], 80)
-        return t.preheader((sentence(cause), sentence(numbers), started))
+        cause = next(iter(lines_of(job.get("error"), max_lines=1)), "")
+        return t.preheader((sentence(one_line(cause.removesuffix("…"), 80)), sentence(numbers), started))
     if job.get("status") == "partial":
         return t.preheader((_who_failed(t, job), sentence(numbers), started))
     following = t.moment(job.get("next_run_at")) if event_type == "scheduled_backup_complete" else ""

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from notifier.domain import headers
 from notifier.domain.errors import HeaderInjection, InvalidAddress
 from notifier.domain.headers import MAX_LENGTH, Header, clean_header, mailbox, serialise
 
@@ -105,3 +106,12 @@ def test_what_was_not_cleaned_never_gets_into_a_mail(header: Header) -> None:
 
 def test_a_header_without_words_and_machine_part_keeps_its_name() -> None:
     assert serialise((Header("Subject"),)) == b"Subject: \r\n"
+
+
+def test_a_header_that_slips_past_the_first_check_stops_at_the_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """D27: the finished block is compared with the names that were asked for, whatever was checked before."""
+    monkeypatch.setattr(headers, "_is_one_line", lambda _: True)
+    with pytest.raises(HeaderInjection, match="Message-ID, Bcc"):
+        serialise((Header("Message-ID", machine="<a@b>\r\nBcc: e@x"),))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from notifier.domain import mail
 from notifier.domain.errors import HeaderInjection, InvalidAddress
 from notifier.domain.headers import clean_header
 from notifier.domain.mail import (
@@ -256,3 +257,10 @@ def test_headers_hold_only_cleaned_words(text: str) -> None:
     encoded = encode_body(body(sender=text or "x", list_name=text))
     for header in headers(facts(subject=text, customer_name=text, date=AT.astimezone(UTC)), encoded, URL):
         assert clean_header(header.words) == header.words
+
+
+def test_a_bare_line_feed_that_slips_in_stops_the_mail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """D28: the bytes are looked at once more, whatever made them."""
+    monkeypatch.setattr(mail, "_canonical", lambda content: content)
+    with pytest.raises(HeaderInjection, match="bare CR or LF"):
+        encode_body(body(text="a\nb"))
