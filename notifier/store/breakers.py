@@ -42,8 +42,9 @@ SET failures = CASE WHEN w.opens OR w.is_open THEN 0 ELSE b.failures + %(soft)s 
     last_error = %(message)s,
     last_reason = %(reason)s,
     last_fault_at = now()
-FROM (SELECT server_id, open_until > now() AS is_open, open_until <= now() AND (%(at_once)s OR (trips > 0 AND %(soft)s > 0)
-                OR failures + %(soft)s >= %(faults)s OR refusals + %(refusal)s >= %(refusals_to_open)s) AS opens
+FROM (SELECT server_id, open_until > now() AS is_open,
+          open_until <= now() AND (%(at_once)s OR (trips > 0 AND %(soft)s > 0)
+              OR failures + %(soft)s >= %(faults)s OR refusals + %(refusal)s >= %(refusals_to_open)s) AS opens
       FROM smtp_breakers WHERE server_id = %(server)s FOR UPDATE) w
 WHERE b.server_id = w.server_id
 RETURNING w.opens
