@@ -74,7 +74,9 @@ def words(name: str) -> str:
 
 
 def readable(value: object, limit: int = 200) -> str:
-    """Return any JSON value as one line: scalars as they are, the rest as compact JSON."""
+    """Return any JSON value as one line: scalars as they are, lists of them with commas, the rest as JSON."""
+    if isinstance(value, list) and not any(isinstance(entry, dict | list) for entry in value):
+        return cut(", ".join(one_line(entry, limit) for entry in value), limit)
     if isinstance(value, dict | list):
         return cut(one_line(json.dumps(value, ensure_ascii=False), limit), limit)
     return one_line(value, limit)

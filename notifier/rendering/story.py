@@ -13,7 +13,7 @@ from notifier.domain.mail import UNSUBSCRIBE_PLACEHOLDER
 from notifier.rendering import compliance_story, job_story, subjects
 from notifier.rendering.cleaning import one_line
 from notifier.rendering.states import TOPICS, state_of
-from notifier.rendering.telling import Telling, mark, part, when
+from notifier.rendering.telling import Telling, mark, part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -174,7 +174,6 @@ def _job(t: Telling, event_type: EventType, job: Mapping[str, object]) -> dict[s
         "devices": job_story.devices(t, job, only=None),
         "notes": job_story.notes(t, job),
         "summary": job_story.summary(job),
-        "finished_at": t.moment(job.get("finished_at")) if when(job.get("finished_at")) else "",
         "button": button,
         "actions": links,
     }

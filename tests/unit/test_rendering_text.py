@@ -75,6 +75,7 @@ def test_an_error_of_a_million_lines_costs_its_limit() -> None:
         (7, "7"),
         ({"a": [1, {"b": "ü"}]}, '{"a": [1, {"b": "ü"}]}'),
         ("a\nb", "a b"),
+        (["a", 7, True], "a, 7, true"),
     ],
 )
 def test_any_json_value_is_one_readable_line(value: object, shown: str) -> None:
