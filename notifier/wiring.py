@@ -15,7 +15,7 @@ from notifier.domain.outcomes import RetryPolicy
 from notifier.domain.recipients import Rules
 from notifier.domain.servers import DEFAULT_SERVER_ID, SmtpServer
 from notifier.encryption import SecretBox
-from notifier.intake import IntakeRules
+from notifier.planning import PlanningRules
 from notifier.rendering.site import Site
 from notifier.smtp.deadlines import Deadlines
 from notifier.smtp.policy import ConnectPolicy, default_local_hostname
@@ -50,12 +50,11 @@ def recipient_rules(settings: Settings) -> Rules:
     )
 
 
-def intake_rules(settings: Settings) -> IntakeRules:
-    """Return what the intake needs."""
+def planning_rules(settings: Settings) -> PlanningRules:
+    """Return what planning the rows of an event needs."""
     default = default_server(settings)
-    return IntakeRules(
+    return PlanningRules(
         recipients=recipient_rules(settings),
-        max_event_bytes=settings.rabbitmq.max_event_bytes,
         expire_after=settings.delivery.expire_after,
         default_sender=default.from_email if default else None,
         message_id_domain=settings.smtp.message_id_domain,

@@ -27,6 +27,7 @@ from notifier.health import HealthServer
 from notifier.intake import Intake
 from notifier.metrics import Metrics
 from notifier.pace import Pace
+from notifier.planning import Planner
 from notifier.rendering.renderer import Renderer
 from notifier.routes import Routes
 from notifier.senders import Senders
@@ -85,7 +86,7 @@ class Worker:
             pool_size=section.senders + 2,
         )
         site = wiring.site(settings)
-        renderer = Renderer(settings.templates.folder(), site)
+        self._renderer = renderer = Renderer(settings.templates.folder(), site)
         self._pool = Pool(policy=wiring.connect_policy(settings), deadlines=wiring.deadlines(settings))
         delivery = Delivery(
             rules=wiring.delivery_rules(settings, worker=name[:200]),
@@ -126,9 +127,10 @@ class Worker:
         )
         self._intake = Intake(
             engine=self._engine,
-            rules=wiring.intake_rules(settings),
-            subject=renderer.subject,
-            new_uuid=new_uuid,
+            planner=Planner(
+                rules=wiring.planning_rules(settings), subject=renderer.subject, new_uuid=new_uuid
+            ),
+            max_event_bytes=settings.rabbitmq.max_event_bytes,
             on_new_mails=self._senders.wake,
             metrics=self._metrics,
             crashpoint=crashpoint,
@@ -154,7 +156,11 @@ class Worker:
         Raises ConfigurationError for a schema that is too old, a refused login or a foreign broker object,
         and DatabaseUnavailable when the database cannot be reached at the start.
         """
-        self._check_database()
+        try:
+            self._check_database()
+        except NotifierError:
+            self._close()
+            raise
         previous = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
         try:
             self._health.start()
@@ -224,10 +230,15 @@ class Worker:
 
     def _drain(self) -> None:
         done = self._senders.join(self._settings.delivery.drain_timeout + LEAVE)
+        self._close()
+        _log.info("worker_stopped", complete=done)
+
+    def _close(self) -> None:
+        """Give back what was taken at construction and since."""
         self._pool.close_all()
+        self._renderer.close()
         self._health.stop()
         self._engine.dispose()
-        _log.info("worker_stopped", complete=done)
 
     def _count_dead_letters(self) -> int | None:
         broker = self._settings.rabbitmq

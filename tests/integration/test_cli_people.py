@@ -13,7 +13,8 @@ from notifier.crashpoints import Crashpoint
 from notifier.intake import Intake
 from notifier.message_ids import new_uuid
 from notifier.metrics import Metrics
-from notifier.wiring import intake_rules
+from notifier.planning import Planner
+from notifier.wiring import planning_rules
 from tests.store_rows import add_customer, add_user, one
 
 if TYPE_CHECKING:
@@ -39,9 +40,12 @@ def take_in(engine: Engine, file: Path) -> int:
     """Let the intake have the event; returns its id in the inbox."""
     intake = Intake(
         engine=engine,
-        rules=intake_rules(load(None, {})),
-        subject=lambda _document, _customer: "A job failed",
-        new_uuid=new_uuid,
+        planner=Planner(
+            rules=planning_rules(load(None, {})),
+            subject=lambda _document, _customer: "A job failed",
+            new_uuid=new_uuid,
+        ),
+        max_event_bytes=262144,
         on_new_mails=lambda: None,
         metrics=Metrics(version="test"),
         crashpoint=Crashpoint(),

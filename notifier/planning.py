@@ -1,0 +1,205 @@
+"""From job events to the rows they make: who gets a mail, with which subject, or why the event is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from notifier.domain import recipients
+from notifier.domain.addresses import parse_mailbox
+from notifier.domain.errors import InvalidAddress, InvalidEvent
+from notifier.domain.events import UnknownEvent
+from notifier.domain.identifiers import message_id
+from notifier.domain.masking import mask_json
+from notifier.rendering.site import Customer
+from notifier.store import audience, inbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from uuid import UUID
+
+    from sqlalchemy.engine import Connection
+
+    from notifier.domain.events import JobEvent
+    from notifier.domain.vocabulary import FailureReason
+
+Plan = inbox.NewEvent | InvalidEvent | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlanningRules:
+    """What planning needs of the settings.
+
+    default_sender is the From address of the [smtp] section, None when it has no host or other transport.
+    message_id_domain replaces the domain of the sender; fallback_domain is used where there is no sender at all.
+    expire_after in seconds.
+    """
+
+    recipients: recipients.Rules
+    expire_after: float
+    default_sender: str | None
+    message_id_domain: str | None
+    fallback_domain: str
+
+
+class Planner:
+    """Plans the rows of a batch with a handful of queries, however many events it has.
+
+    subject renders the subject of a stored document for a customer. new_uuid gives unique, time-ordered ids.
+    """
+
+    def __init__(
+        self,
+        *,
+        rules: PlanningRules,
+        subject: Callable[[Mapping[str, object], Customer], str],
+        new_uuid: Callable[[], UUID],
+    ) -> None:
+        self._rules = rules
+        self._subject = subject
+        self._new_uuid = new_uuid
+
+    def plan(self, connection: Connection, events: Mapping[int, JobEvent | UnknownEvent]) -> dict[int, Plan]:
+        """Return, under the key of each event, its rows, why it is refused, or None: nothing to write (B14)."""
+        ids = {event.customer_id for event in events.values() if event.customer_id is not None}
+        accounts = audience.accounts(connection, ids) if ids else {}
+        plans: dict[int, Plan] = {}
+        job_events: dict[int, JobEvent] = {}
+        for key, event in events.items():
+            account = accounts.get(event.customer_id) if event.customer_id is not None else None
+            if isinstance(event, UnknownEvent):
+                plans[key] = _ignored(event, account) if account is not None else None
+            elif account is None:
+                detail = f"there is no customer {event.customer_id}"
+                plans[key] = InvalidEvent("unknown_customer", detail, event_id=event.id)
+            else:
+                job_events[key] = event
+        for key, selection in self._select(connection, job_events).items():
+            event = job_events[key]
+            account = accounts[event.customer_id]
+            plans[key] = (
+                selection if isinstance(selection, InvalidEvent) else self._entry(event, account, selection)
+            )
+        return plans
+
+    def _select(
+        self, connection: Connection, events: Mapping[int, JobEvent]
+    ) -> dict[int, recipients.Selection | InvalidEvent]:
+        """Choose the recipients of each event (contract section 4)."""
+        if not events:
+            return {}
+        rules = self._rules.recipients
+        questions = [
+            audience.Question(
+                customer_id=event.customer_id,
+                event_type=event.type,
+                roles=tuple(sorted(recipients.default_roles(rules, event.type))),
+            )
+            for event in events.values()
+        ]
+        counts = audience.role_counts(connection, {q.customer_id for q in questions})
+        found = audience.candidates(connection, questions)
+        selections: dict[int, recipients.Selection | InvalidEvent] = {}
+        for (position, event), candidates in zip(events.items(), found, strict=True):
+            try:
+                selections[position] = recipients.select(
+                    candidates,
+                    event_type=event.type,
+                    job_type=event.job_type,
+                    rules=rules,
+                    others=audience.others(counts.get(event.customer_id, {}), candidates),
+                )
+            except InvalidEvent as fault:
+                fault.event_id = event.id
+                selections[position] = fault
+        return selections
+
+    def _entry(
+        self, event: JobEvent, account: audience.Account, selection: recipients.Selection
+    ) -> inbox.NewEvent:
+        document = _masked(event)
+        customer = Customer(
+            id=account.customer_id, name=account.name, locale=account.locale, timezone=account.timezone
+        )
+        subject = self._subject(document, customer) if selection.recipients else ""
+        return inbox.NewEvent(
+            customer_id=event.customer_id,
+            source=event.source,
+            event_id=event.id,
+            event_type=event.type,
+            payload=document,
+            payload_sha256=event.payload_sha256,
+            occurred_at=event.time,
+            outcome="accepted" if selection.recipients else "no_recipients",
+            decisions=selection.as_json(),
+            job_id=event.job_id,
+            compliance_result_id=event.compliance_result_id,
+            trace_id=event.traceparent.split("-")[1] if event.traceparent else None,
+            expire_after=self._rules.expire_after,
+            mails=tuple(self._mail(one, account, subject) for one in selection.recipients),
+        )
+
+    def _mail(
+        self, recipient: recipients.Recipient, account: audience.Account, subject: str
+    ) -> inbox.NewMail:
+        reason, error = self._hopeless(recipient, account)
+        return inbox.NewMail(
+            user_id=recipient.user_id,
+            recipient_email=recipient.address,
+            recipient_key=recipient.recipient_key,
+            rule=recipient.rule,
+            subject=subject,
+            message_id=message_id(self._new_uuid(), self._message_id_domain(account)),
+            failure_reason=reason,
+            error=error or account.held_because,
+        )
+
+    def _message_id_domain(self, account: audience.Account) -> str:
+        """Return the domain of the sender, never the name of this machine (D17)."""
+        if self._rules.message_id_domain:
+            return self._rules.message_id_domain
+        try:
+            return parse_mailbox(account.from_email or self._rules.default_sender or "").domain
+        except (
+            InvalidAddress
+        ):  # no server at all, or a sender that will end the mail with a reason of its own
+            return self._rules.fallback_domain
+
+    def _hopeless(
+        self, recipient: recipients.Recipient, account: audience.Account
+    ) -> tuple[FailureReason | None, str | None]:
+        """Say why a mail need not even be tried: its row is failed at once, so that the log shows it."""
+        if recipient.problem is not None:
+            return "invalid_recipient", recipient.problem
+        if not account.enabled:
+            return "smtp_disabled", "the customer's SMTP configuration is disabled; enable it to send mails"
+        if account.server_id == 0 and self._rules.default_sender is None:
+            return (
+                "no_smtp_config",
+                "the customer has no SMTP configuration and the [smtp] section names no host",
+            )
+        return None, None
+
+
+def _ignored(event: UnknownEvent, account: audience.Account) -> inbox.NewEvent:
+    return inbox.NewEvent(
+        customer_id=account.customer_id,
+        source=event.source,
+        event_id=event.id,
+        event_type=event.type,
+        payload=_masked(event),
+        payload_sha256=event.payload_sha256,
+        occurred_at=event.occurred_at,
+        outcome="ignored",
+        decisions={},
+        job_id=None,
+        compliance_result_id=None,
+        trace_id=None,
+        expire_after=0.0,
+        mails=(),
+    )
+
+
+def _masked(event: JobEvent | UnknownEvent) -> dict[str, object]:
+    """The document as it is stored and mailed: without the secrets that jobs print."""
+    return cast("dict[str, object]", mask_json(event.document))
