@@ -67,6 +67,11 @@ test-unit: $(VENV)/.ready ## Unit tests and contract tests on fakes: no network,
 test: $(VENV)/.ready ## The whole suite, on real services that it starts itself
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -q $(ARGS)
 
+MINUTES ?= 10
+.PHONY: soak
+soak: $(VENV)/.ready ## Run events through random faults for MINUTES=10 and judge what became of them (ARGS="--seed 2")
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(ARGS)
+
 .PHONY: cov
 cov: $(VENV)/.ready ## Branch coverage of the unit suite; the domain must be complete
 	$(BIN)/python -m pytest tests/unit tests/contract -m "not services" -q --cov --cov-report=term

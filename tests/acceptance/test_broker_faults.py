@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import threading
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 from pika import BlockingConnection, URLParameters
+from pika.exceptions import ConnectionBlockedTimeout
 
 from tests.acceptance.flow import Flow
-from tests.acceptance.test_process_faults import KILLED, clean
+from tests.acceptance.test_process_faults import KILLED, SHORT_LEASE, clean
 from tests.acceptance.world import failed_job
 from tests.support.smtp_script import say
 from tests.support.smtp_server import Options
@@ -177,7 +177,7 @@ def test_consuming_and_acks_go_on_while_the_broker_is_in_alarm(
 
 def test_a_line_that_went_dead_is_found_by_the_heartbeat(world: World) -> None:
     """F18."""
-    heartbeat = 2
+    heartbeat = 4
     customer = world.customer()
     where = urlsplit(world.amqp_url)
     with TcpProxy((where.hostname or "", where.port or 5672)) as proxy:
@@ -186,7 +186,7 @@ def test_a_line_that_went_dead_is_found_by_the_heartbeat(world: World) -> None:
         proxy.go_silent()
         silent = time.monotonic()
         wait_until(lambda: events(worker, "broker_connection_lost"), 30, "the loss to be noticed")
-        assert time.monotonic() - silent <= 2 * heartbeat + 5
+        assert time.monotonic() - silent <= 2 * heartbeat + 5 + 1  # the last second is for a busy machine
 
         world.fail_job(customer, 1)
         world.wait_settled(1)
@@ -208,8 +208,8 @@ def test_a_queue_of_another_kind_stops_the_start_with_the_difference(world: Worl
 
     text = worker.log.read_text()
     assert queue in text
-    assert "classic" in text
-    assert "quorum" in text
+    assert "the broker has none" in text  # of the argument that it names
+    assert "give rabbitmq.queue a new name" in text
     assert not events(worker, "broker_connection_lost")
 
 
@@ -231,10 +231,11 @@ def test_a_message_that_kills_the_process_ends_dead_and_takes_no_neighbour_along
             else:
                 world.fail_job(customer, number)
         deaths = 0
-        worker = world.worker(crashpoint="on_event:job-5-failed")
+        worker = world.worker(crashpoint="on_event:job-5-failed", **SHORT_LEASE)
         while not _done_or_dead(world, worker, 18):
             deaths += 1
-            worker = world.worker(crashpoint="on_event:job-5-failed")
+            world.let_leases_end()
+            worker = world.worker(crashpoint="on_event:job-5-failed", **SHORT_LEASE)
         wait_until(lambda: world.depth(world.topology.dead_letter_queue) == 1, what="the dead letter")
     finally:
         rabbitmqctl(own_rabbitmq, "clear_policy", "short")
@@ -268,14 +269,14 @@ def _channel(url: str) -> Iterator[BlockingConnection]:
 
 
 def _refuses_publishers(world: World) -> bool:
-    """Tell whether the alarm is on: a connection that publishes is told so."""
-    blocked = threading.Event()
-    with _channel(world.amqp_url) as connection:
-        connection.add_on_connection_blocked_callback(lambda *_: blocked.set())
-        connection.channel().basic_publish("", "nowhere", b"")
-
-        def told() -> bool:
-            connection.process_data_events(0.02)
-            return blocked.is_set()
-
-        return wait_until(told, what="the alarm")
+    """Tell whether the alarm is on: a connection that publishes is blocked, even its close is not heard."""
+    settings = URLParameters(world.amqp_url)
+    settings.blocked_connection_timeout = 0.5
+    connection = BlockingConnection(settings)
+    connection.channel().basic_publish("", "nowhere", b"")
+    try:
+        connection.process_data_events(10)
+    except ConnectionBlockedTimeout:
+        return True
+    connection.close()
+    return False
