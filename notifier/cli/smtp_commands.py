@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
@@ -16,8 +14,9 @@ from notifier.cli import database
 from notifier.cli.arguments import ID, operator, paging, tell_rest
 from notifier.cli.output import json_option
 from notifier.cli.program import FAILED
+from notifier.cli.smtp_settings_options import Given, flag, settings_options, smtp_change
 from notifier.domain.errors import InvalidInput
-from notifier.domain.smtp_settings import MASK, UNSET, SmtpChange, Unset
+from notifier.domain.smtp_settings import MASK
 from notifier.rendering.renderer import Renderer
 from notifier.server_test import ServerTest
 from notifier.smtp.transports import transport
@@ -25,16 +24,12 @@ from notifier.store import smtp_configs
 from notifier.store.pages import Slice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from sqlalchemy.engine import Engine
 
     from notifier.cli.program import Context
     from notifier.config import Settings
     from notifier.server_test import Tested
     from notifier.store.smtp_configs import StoredServer
-
-T = TypeVar("T")
 
 _COLUMNS = ("customer_id", "customer", "server", "security", "username", "from_email", "enabled")
 
@@ -71,64 +66,9 @@ def show(context: Context, *, customer_id: int, as_json: bool) -> None:
     context.output(as_json=as_json).record(_facts(server))
 
 
-class Given(TypedDict):
-    """What `smtp set` was told; None where a flag was not given."""
-
-    host: str | None
-    port: int | None
-    use_tls: bool | None
-    use_ssl: bool | None
-    username: str | None
-    password_stdin: bool
-    ask_password: bool
-    no_password: bool
-    from_email: str | None
-    reply_to_email: str | None
-    enabled: bool | None
-    ca_file: Path | None
-    no_ca: bool
-    allow_plaintext_auth: bool | None
-
-
-_SETTINGS = (
-    click.option("--host", help="Host name or address of the server."),
-    click.option(
-        "--port", type=click.IntRange(1, 65535), help="587 for STARTTLS, 465 for implicit TLS.  [587]"
-    ),
-    click.option("--use-tls/--no-use-tls", default=None, help="STARTTLS, required.  [on]"),
-    click.option("--use-ssl/--no-use-ssl", default=None, help="TLS from the first byte.  [off]"),
-    click.option("--username", help="Login; an empty text removes it."),
-    click.option("--password-stdin", is_flag=True, help="Read the password from the standard input."),
-    click.option("--ask-password", is_flag=True, help="Ask for the password on the terminal."),
-    click.option("--no-password", is_flag=True, help="Remove the stored password."),
-    click.option("--from-email", help="Sender address of this customer's mails."),
-    click.option("--reply-to-email", help="Address for replies; an empty text removes it."),
-    click.option(
-        "--enabled/--no-enabled", default=None, help="Disabled: this customer gets no mail at all.  [on]"
-    ),
-    click.option(
-        "--ca-file",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="PEM file of a private certificate authority to trust as well.",
-    ),
-    click.option("--no-ca", is_flag=True, help="Forget the private certificate authority."),
-    click.option(
-        "--allow-plaintext-auth/--no-allow-plaintext-auth",
-        default=None,
-        help="Let the password travel without TLS; for closed networks only.  [off]",
-    ),
-)
-
-
-def _settings_options(command: Callable[..., object]) -> Callable[..., object]:
-    for option in reversed(_SETTINGS):
-        command = option(command)
-    return command
-
-
 @smtp.command("set")
 @click.argument("customer_id", type=ID)
-@_settings_options
+@settings_options
 @json_option
 @click.pass_obj
 def set_server(context: Context, *, customer_id: int, as_json: bool, **given: Unpack[Given]) -> None:
@@ -137,72 +77,18 @@ def set_server(context: Context, *, customer_id: int, as_json: bool, **given: Un
     Whoever changes host, port or encryption must give the password again. The next mails use the new settings at once.
     """
     settings = context.settings
-    change = _change(given)
+    change = smtp_change(given)
     try:
         with database.engine(settings) as engine, engine.begin() as connection:
             saved = smtp_configs.save(connection, customer_id, change, box=wiring.secret_box(settings))
     except InvalidInput as exc:
-        raise InvalidInput({_flag(field): texts for field, texts in exc.problems.items()}) from exc
+        raise InvalidInput({flag(field): texts for field, texts in exc.problems.items()}) from exc
     out = context.output(as_json=as_json)
     out.record(_facts(saved))
     if not saved.enabled:
         out.note(f"it is disabled: customer {customer_id} gets no mail until notifier smtp set --enabled")
     elif saved.username and not saved.password:
         out.note("it has a username, but no password; give one with --password-stdin or --ask-password")
-
-
-def _change(given: Given) -> SmtpChange:
-    if given["use_tls"] and given["use_ssl"]:
-        raise click.UsageError("choose one of --use-tls (STARTTLS) and --use-ssl (TLS from the first byte)")
-    if given["ca_file"] and given["no_ca"]:
-        raise click.UsageError("choose one of --ca-file and --no-ca")
-    ca_certificate: str | Unset | None = UNSET
-    if given["ca_file"]:
-        ca_certificate = given["ca_file"].read_text(encoding="utf-8", errors="replace")
-    elif given["no_ca"]:
-        ca_certificate = None
-    return SmtpChange(
-        host=_given(given["host"]),
-        port=_given(given["port"]),
-        use_tls=_given(given["use_tls"]),
-        use_ssl=_given(given["use_ssl"]),
-        username=_given(given["username"]),
-        password=_password(given),
-        from_email=_given(given["from_email"]),
-        reply_to_email=_given(given["reply_to_email"]),
-        enabled=_given(given["enabled"]),
-        ca_certificate=ca_certificate,
-        allow_plaintext_auth=_given(given["allow_plaintext_auth"]),
-    )
-
-
-def _given(value: T | None) -> T | Unset:
-    return UNSET if value is None else value
-
-
-def _password(given: Given) -> str | Unset | None:
-    """Take the password from where it leaves no trace: never from the arguments, which every user can list."""
-    if given["password_stdin"] + given["ask_password"] + given["no_password"] > 1:
-        raise click.UsageError("choose one of --password-stdin, --ask-password and --no-password")
-    if given["no_password"]:
-        return None
-    if given["password_stdin"]:
-        try:
-            password = sys.stdin.buffer.read().decode("utf-8").removesuffix("\n").removesuffix("\r")
-        except UnicodeDecodeError:
-            raise click.UsageError("the password on the standard input is not UTF-8") from None
-    elif given["ask_password"]:
-        password = str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
-    else:
-        return UNSET
-    if password in {"", MASK}:
-        raise click.UsageError("the password is empty; to remove the stored one use --no-password")
-    return password
-
-
-def _flag(field: str) -> str:
-    names = {"password": "--password-stdin", "ca_certificate": "--ca-file"}
-    return names.get(field) or f"--{field.replace('_', '-')}"
 
 
 @smtp.command("delete")
