@@ -17,6 +17,7 @@ class Expected:
     customer_id: int
     event_id: str
     recipients: frozenset[str]
+    source: str = "tests/jobs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class Row:
     ambiguous_count: int
     attempts: int
     message_id: str
+    source: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +85,11 @@ def judge(history: History) -> Verdict:
 
 def _one_row_each(history: History) -> list[str]:
     """I1: every confirmed acceptable event and selected recipient has exactly one row of generation 0."""
-    found = Counter((r.customer_id, r.event_id, r.recipient) for r in history.rows if r.generation == 0)
+    found = Counter(
+        (r.customer_id, r.source, r.event_id, r.recipient) for r in history.rows if r.generation == 0
+    )
     wanted = {
-        (event.customer_id, event.event_id, recipient)
+        (event.customer_id, event.source, event.event_id, recipient)
         for event in history.events
         for recipient in event.recipients
     }

@@ -256,10 +256,19 @@ class World:
         self.events.append(expected)
         return expected.event_id
 
-    def expect(self, customer: Customer, event: str, recipients: frozenset[str] | None = None) -> None:
+    def expect(
+        self,
+        customer: Customer,
+        event: str,
+        recipients: frozenset[str] | None = None,
+        *,
+        source: str = "tests/jobs",
+    ) -> None:
         """Note that a published event must make a row for each of these, of the customer's admins if not told."""
         chosen = self.admins(customer.id) if recipients is None else recipients
-        self.events.append(Expected(customer_id=customer.id, event_id=event, recipients=chosen))
+        self.events.append(
+            Expected(customer_id=customer.id, event_id=event, recipients=chosen, source=source)
+        )
 
     def publisher(self) -> Publisher:
         """Return another publisher, which outlasts a broker that is down for a while; for one thread."""
@@ -346,7 +355,7 @@ class World:
         """Return the event log."""
         found = self.database.rows(
             "SELECT n.customer_id, j.event_id, n.recipient_email, n.generation, n.status, n.failure_reason,"
-            " n.ambiguous_count, n.attempts, n.message_id FROM notification_events n"
+            " n.ambiguous_count, n.attempts, n.message_id, j.source FROM notification_events n"
             " JOIN job_events j ON j.id = n.job_event_id ORDER BY n.id"
         )
         names = [field.name for field in fields(Row)]
