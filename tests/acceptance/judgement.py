@@ -33,7 +33,7 @@ class Row:
     ambiguous_count: int
     attempts: int
     message_id: str
-    source: str
+    source: str = "tests/jobs"
 
 
 @dataclass(frozen=True, kw_only=True)
