@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     from notifier.rendering.language import Language
 
 MAX_RANGE = 1000
+# What a template, or an event nobody thought of, can raise; a mistake of ours that is none of these is a crash.
+TEMPLATE_FAULTS = (
+    TemplateError,
+    TypeError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RecursionError,
+)
 _GLOBALS = ("lipsum", "cycler", "joiner", "namespace")
 
 
@@ -38,7 +48,7 @@ class Compiled:
         try:
             text = filters.tidy(self.text.render(context, **sentences))
             return text, self.html.render(context, **sentences)
-        except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as exc:
+        except TEMPLATE_FAULTS as exc:
             raise RenderError(f"template {self.name}: {type(exc).__name__}: {exc}") from exc
 
 

@@ -13,7 +13,7 @@ from notifier.rendering import story, subjects
 from notifier.rendering.brand import PLAIN
 from notifier.rendering.compose import Sources
 from notifier.rendering.customer_sets import CustomerSets
-from notifier.rendering.engine import compile_mail, compile_subject
+from notifier.rendering.engine import TEMPLATE_FAULTS, compile_mail, compile_subject
 from notifier.rendering.states import STATES
 from notifier.rendering.telling import Telling, part
 from notifier.rendering.themes import THEMES
@@ -93,14 +93,17 @@ class Renderer:
         told = self._telling(customer, look, reader.locale, reader.timezone)
         english = self._telling(customer, look, languages.ENGLISH, reader.timezone)
         event_type = story.event_type_of(document)
-        context = story.event_story(
-            told,
-            english,
-            document,
-            rule=reader.rule,
-            contact=look.contact or contact,
-            unsubscribe=unsubscribe,
-        )
+        try:
+            context = story.event_story(
+                told,
+                english,
+                document,
+                rule=reader.rule,
+                contact=look.contact or contact,
+                unsubscribe=unsubscribe,
+            )
+        except TEMPLATE_FAULTS as exc:
+            raise RenderError(f"the event cannot be told: {type(exc).__name__}: {exc}") from exc
         text, html, note = self._rendered(event_type, story.event_state(document), own, context, told)
         return Body(
             text=text,

@@ -90,24 +90,31 @@ def _read(source: BinaryIO, deadline: float) -> tuple[bytes, str | None]:
 
 
 def _render_and_exit(request: dict[str, object], known: Mapping[str, Language], target: int) -> NoReturn:
-    """Be the copy: limit, render, answer, end without running anything of the original."""
+    """Be the copy: limit, render, answer, and end whatever happens, running nothing of the original."""
     try:
-        resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        answer = json.dumps(_rendered(request, known)).encode()
-    except MemoryError:
-        answer = json.dumps({"error": "used more memory than it may", "limit": True}).encode()
-    except (RenderError, ConfigurationError, RecursionError, OverflowError) as exc:
-        answer = json.dumps({"error": str(exc)[:500]}).encode()
-    try:
+        answer = json.dumps(_limited(request, known)).encode()
         with os.fdopen(target, "wb", buffering=0) as pipe:
             rest = memoryview(answer)
             while rest:
                 rest = rest[pipe.write(rest) :]
     finally:
         os._exit(0)
+
+
+def _limited(request: dict[str, object], known: Mapping[str, Language]) -> dict[str, object]:
+    try:
+        resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    except (OSError, ValueError) as exc:
+        return {"error": f"their process may not limit itself ({exc}); allow setrlimit and prlimit64"}
+    try:
+        return _rendered(request, known)
+    except MemoryError:
+        return {"error": "used more memory than it may", "limit": True}
+    except (RenderError, ConfigurationError, RecursionError, OverflowError) as exc:
+        return {"error": str(exc)[:500]}
 
 
 def _rendered(request: dict[str, object], known: Mapping[str, Language]) -> dict[str, object]:

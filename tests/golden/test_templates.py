@@ -186,3 +186,13 @@ def test_every_event_type_and_status_has_its_state() -> None:
     assert {state.tag for state in STATES.values()} == {
         "Succeeded", "Failed", "Partial", "Violation", "Backup complete", "Backup partial", "Backup failed", "Test"
     }  # fmt: skip
+
+
+def test_an_event_that_cannot_be_told_is_a_render_error() -> None:
+    """Intake lets no such event through; if one comes all the same, its row ends, and the next mail goes out."""
+    sample = next(s for s in PROVEN if s.mail_type == "job_failed")
+    document = {**sample.document, "data": {"job": {"status": "failed"}}}
+    with pytest.raises(RenderError, match="cannot be told"):
+        Renderer(TEMPLATES, SITE).body(
+            document, sample.customer, sample.reader, contact=None, unsubscribe=False
+        )
