@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from notifier.store.event_log import Breaker, LogRow
 
 BATCH = 200  # mails changed by one transaction
-_COLUMNS = ("id", "created_at", "customer_id", "event_type", "recipient_email", "status", "failure_reason")
+_COLUMNS = ("id", "created_at", "customer", "event_type", "recipient", "status", "reason")
 _NOT_A_FILTER = LogFilter()
 
 # What a change did to some mails: those done (with the id of the new row, if any), and why others were left.
@@ -60,8 +60,26 @@ def list_mails(
     part = Slice(limit=limit, offset=offset)
     with database.engine(context.settings) as engine, engine.connect() as connection:
         page = event_log.find(connection, log_filter(**chosen), ordering=order, part=part)
-    out.table([asdict(row) for row in page.items], _COLUMNS, empty="no mails")
+    out.table(_lines(page.items, out), _COLUMNS, empty="no mails")
     tell_rest(out, shown=len(page.items), offset=offset, total=page.total)
+
+
+def _lines(rows: Sequence[LogRow], out: Output) -> list[dict[str, object]]:
+    """Return rows as they are for machines, and with short names for the columns of a terminal."""
+    if out.as_json:
+        return [asdict(row) for row in rows]
+    return [
+        {
+            "id": row.id,
+            "created_at": row.created_at,
+            "customer": row.customer_id,
+            "event_type": row.event_type,
+            "recipient": row.recipient_email,
+            "status": row.status,
+            "reason": row.failure_reason,
+        }
+        for row in rows
+    ]
 
 
 @events.command("show")
@@ -242,7 +260,7 @@ def _tell_dry_run(engine: Engine, ids: Sequence[int], out: Output, *, verb: str)
     with engine.connect() as connection:
         part = Slice(limit=max(len(ids), 1))
         page = event_log.find(connection, LogFilter(ids=tuple(ids)), ordering="created_at", part=part)
-    out.table([asdict(row) for row in page.items], _COLUMNS, empty="no mails")
+    out.table(_lines(page.items, out), _COLUMNS, empty="no mails")
     out.note(f"would {verb} {page.total} mails; nothing was done (--dry-run)")
 
 

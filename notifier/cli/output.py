@@ -71,15 +71,17 @@ class Output:
             print("  ".join(padded).rstrip(), file=self.stdout)
 
     def _rich_table(self, rows: Sequence[Row], columns: Sequence[str]) -> None:
-        from rich.console import Console  # noqa: PLC0415 - slow to import, and not needed in pipes
+        from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - slow to import, and not needed in pipes
+        from rich.console import Console  # noqa: PLC0415
         from rich.table import Table  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
 
-        table = Table()
+        # No lines between columns and headers that may wrap: 80 columns of a terminal are few.
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         for column in columns:
-            table.add_column(Text(column), overflow="fold")
+            table.add_column(Text(column.replace("_", " ")), overflow="fold")
         for row in rows:
-            table.add_row(*(Text(cell(row.get(column))) for column in columns))
+            table.add_row(*(Text(_foldable(row.get(column))) for column in columns))
         Console(file=self.stdout).print(table)
 
     @contextmanager
@@ -117,6 +119,12 @@ def cell(value: object) -> str:
     if isinstance(value, list | tuple | set | frozenset):
         return ", ".join(cell(entry) for entry in value)
     return shown(str(value))
+
+
+def _foldable(value: object) -> str:
+    """Return a cell that a narrow column folds between day and time."""
+    text = cell(value)
+    return text.replace("T", " ") if isinstance(value, datetime) else text
 
 
 def _plain(value: object) -> object:

@@ -64,6 +64,19 @@ def test_markup_in_foreign_text_is_shown_and_not_read_on_a_terminal() -> None:
     assert "\x1b[31m" not in stdout.getvalue()
 
 
+def test_a_table_of_a_terminal_folds_times_between_day_and_hour_and_keeps_to_its_width(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    out, stdout, _ = output(terminal=True)
+    row: dict[str, object] = {f"column_{n}": "x" * 12 for n in range(5)}
+    out.table([{"created_at": ROWS[0]["at"], **row}], ["created_at", *row])
+    lines = stdout.getvalue().splitlines()
+    assert max(len(line) for line in lines) <= 80
+    assert any("2026-11-23 " in line for line in lines)
+    assert any(line.strip().startswith("04:31:07Z") for line in lines)
+
+
 def test_a_record_is_lines_for_people_and_an_object_for_machines() -> None:
     out, stdout, _ = output()
     out.record({"id": 1, "enabled": True, "job_types": ["a", "b"], "note": None})
