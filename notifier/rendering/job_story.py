@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 ERROR_LINES = 25
 ERROR_CHARACTERS = 2000
-_FAILED = ("failed", "failure", "error")
-_DONE = ("success", "succeeded", "ok", "done")
+_RESULTS = {
+    **dict.fromkeys(("failed", "failure", "error"), "failed"),
+    **dict.fromkeys(("success", "succeeded", "ok", "done"), "done"),
+}
 
 
 def title(job: Mapping[str, object]) -> str:
@@ -77,9 +79,9 @@ def headline(t: Telling, event_type: str, job: Mapping[str, object]) -> str:
 def _failed_headline(
     t: Telling, job: Mapping[str, object], name: str, total: int | None, failed: int | None
 ) -> str:
-    broken = [text(device, "hostname") for device in parts(job, "devices") if _result(device) == "failed"]
-    if len(broken) == 1 and broken[0] and (failed or total or 1) == 1:
-        return t.gettext("%(job)s failed on %(device)s", job=name, device=broken[0])
+    broken = [device for device in parts(job, "devices") if _result(device) == "failed"]
+    if len(broken) == 1 and _says(broken[0], "hostname") and (failed or total or 1) == 1:
+        return t.gettext("%(job)s failed on %(device)s", job=name, device=text(broken[0], "hostname"))
     if total and failed is not None and 0 < failed < total:
         return t.ngettext(
             "%(job)s failed on %(failed)s of %(n)s device",
@@ -173,14 +175,14 @@ def preheader(t: Telling, event_type: str, job: Mapping[str, object]) -> str:
 
 
 def _who_failed(t: Telling, job: Mapping[str, object]) -> str:
-    names = [text(d, "hostname", 40) for d in parts(job, "devices") if _result(d) == "failed"]
-    names = [name for name in names if name]
-    failed = counts(job)[2] or len(names)
+    broken = [d for d in parts(job, "devices") if _result(d) == "failed" and _says(d, "hostname")]
+    failed = counts(job)[2] or len(broken)
+    names = [text(device, "hostname", 40) for device in broken[:3]]
     if not failed:
         return ""
     if not names:
         return t.ngettext("%(n)s device failed.", "%(n)s devices failed.", failed)
-    shown = ", ".join(names[:3]) + (" …" if failed > len(names[:3]) else ".")
+    shown = ", ".join(names) + (" …" if failed > len(names) else ".")
     return t.ngettext(
         "%(n)s device failed: %(names)s", "%(n)s devices failed: %(names)s", failed, names=cut(shown, 70)
     )
@@ -271,7 +273,7 @@ def devices(t: Telling, job: Mapping[str, object], *, only: str | None) -> dict[
 
     `only` is the one result to list, or None for all of them.
     """
-    listed = [(_result(device), device) for device in parts(job, "devices") if text(device, "hostname")]
+    listed = [(_result(device), device) for device in parts(job, "devices") if _says(device, "hostname")]
     listed = [entry for entry in listed if only in (None, entry[0])]
     listed.sort(key=lambda entry: entry[0] != "failed")
     if not listed:
@@ -291,7 +293,7 @@ def devices(t: Telling, job: Mapping[str, object], *, only: str | None) -> dict[
 
 def notes(t: Telling, job: Mapping[str, object]) -> dict[str, object] | None:
     """Return the devices of a successful job that have something to say."""
-    speaking = [device for device in parts(job, "devices") if text(device, "message")]
+    speaking = [device for device in parts(job, "devices") if _says(device, "message")]
     return devices(t, {"devices": speaking}, only=None) if speaking else None
 
 
@@ -313,8 +315,18 @@ def actions(t: Telling, event_type: str, job: Mapping[str, object]) -> tuple[Lin
 
 
 def _result(device: Mapping[str, object]) -> str:
-    status = text(device, "status").lower()
-    return "failed" if status in _FAILED else "done" if status in _DONE else status
+    status = device.get("status")
+    return (
+        (_RESULTS.get(status.strip().lower()) or text(device, "status").lower())
+        if isinstance(status, str)
+        else ""
+    )
+
+
+def _says(device: Mapping[str, object], key: str) -> bool:
+    """Tell whether a field has a text, without the cost of cleaning it: a job may list thousands of devices."""
+    value = device.get(key)
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _word(t: Telling, result: str, device: Mapping[str, object]) -> str:
