@@ -237,6 +237,7 @@ CREATE TABLE notification_events (
     handoff_at timestamptz,
     lost_claims integer NOT NULL DEFAULT 0 CHECK (lost_claims >= 0),
     expiry_reason text CHECK (expiry_reason IN ('auth', 'tls', 'ambiguous')),
+    note text CHECK (length(note) <= 1000),
     FOREIGN KEY (customer_id, job_event_id) REFERENCES job_events (customer_id, id),
     CONSTRAINT uq_notification UNIQUE (job_event_id, recipient_key, generation),
     CONSTRAINT ck_event CHECK ((job_event_id IS NULL) = (event_type = 'test')),
@@ -283,6 +284,7 @@ COMMENT ON COLUMN notification_events.locked_by IS 'Internal: the worker that ho
 COMMENT ON COLUMN notification_events.lease_until IS 'Internal: until when it is held. After that the row is taken back.';
 COMMENT ON COLUMN notification_events.handoff_at IS 'Internal: set before the mail may have left; a row taken back with it set is ambiguous.';
 COMMENT ON COLUMN notification_events.lost_claims IS 'Internal: how often a worker vanished while preparing this mail.';
+COMMENT ON COLUMN notification_events.note IS 'What else is worth knowing, such as a broken template of the customer that the built-in one replaced.';
 COMMENT ON COLUMN notification_events.expiry_reason IS 'Internal: the failure reason the row gets should it expire now; NULL: expired.';
 -- claim_batch: the due rows of one customer
 CREATE INDEX ix_due ON notification_events (customer_id, next_attempt_at, id) WHERE status = 'pending' AND lock_token IS NULL;

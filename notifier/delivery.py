@@ -173,6 +173,7 @@ class Delivery:
                 ledger.settle(mail, fault)
             else:
                 if note := composed[mail.id].note:
+                    ledger.note(mail, note)
                     _log.warning("customer_template_broken", customer_id=batch.customer_id, error=note)
         return composed
 

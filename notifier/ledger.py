@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 import tenacity
 
-from notifier.domain.errors import DatabaseUnavailable, SmtpFault
+from notifier.domain.errors import DatabaseUnavailable, NotifierError, SmtpFault
 from notifier.domain.outcomes import BreakerEffect, Kind, classify, settle
 from notifier.domain.vocabulary import FaultCause, Phase
 from notifier.store import claims
@@ -53,6 +53,7 @@ class Ledger:
         self._open = {mail.id: mail for mail in batch.mails}
         self._maybe_stamped = False
         self._unwritten: dict[int, Settlement] = {}
+        self._notes: dict[int, str] = {}
         self.lease_ends = lease_ends
         self.verdicts: list[Verdict] = []
         self._last_fault = ""
@@ -94,6 +95,10 @@ class Ledger:
         """Give back every mail that has no verdict: it never left, and it is due at once."""
         self.settle_all(not_started(self._last_fault))
 
+    def note(self, mail: Mail, text: str) -> None:
+        """Have the row of this mail say something beside its result."""
+        self._notes[mail.id] = text
+
     @property
     def unsettled(self) -> tuple[Mail, ...]:
         """The mails without a verdict, in their order."""
@@ -103,7 +108,7 @@ class Ledger:
         """Write what is judged so far, once; a fault is left to the last `write`. Never raises (slow dot)."""
         try:
             self._write_once()
-        except DatabaseUnavailable as exc:
+        except NotifierError as exc:
             _log.warning("early_record_failed", error=str(exc))
 
     def write(self) -> None:
@@ -125,7 +130,9 @@ class Ledger:
         if not self._unwritten:
             return
         writing = dict(self._unwritten)
-        found = self._database.run(claims.record, token=self._batch.token, settlements=writing)
+        found = self._database.run(
+            claims.record, token=self._batch.token, settlements=writing, notes=self._notes
+        )
         for row_id in writing:
             del self._unwritten[row_id]
         if len(found) < len(writing):

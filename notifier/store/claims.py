@@ -100,13 +100,14 @@ _RECORD = """
 WITH verdict AS (
     SELECT * FROM unnest(%(ids)s::bigint[], %(statuses)s::text[], %(reasons)s::text[], %(delays)s::float8[],
         %(messages)s::text[], %(codes)s::int[], %(enhanced)s::text[], %(responses)s::text[], %(kept)s::int[],
-        %(ambiguous)s::int[], %(expiry_reasons)s::text[])
-        AS v (id, status, reason, delay, message, code, enhanced, response, attempt, ambiguous, expiry_reason)
+        %(ambiguous)s::int[], %(expiry_reasons)s::text[], %(notes)s::text[])
+        AS v (id, status, reason, delay, message, code, enhanced, response, attempt, ambiguous, expiry_reason, note)
 ), done AS (
     UPDATE notification_events n
     SET status = v.status, failure_reason = v.reason,
         error_message = CASE WHEN v.status = 'pending' THEN coalesce(v.message, n.error_message) ELSE v.message END,
         expiry_reason = v.expiry_reason,
+        note = coalesce(v.note, n.note),
         smtp_code = coalesce(v.code, n.smtp_code),
         smtp_enhanced_code = CASE WHEN v.code IS NULL THEN n.smtp_enhanced_code ELSE v.enhanced END,
         smtp_response = CASE WHEN v.code IS NULL THEN n.smtp_response ELSE v.response END,
@@ -128,6 +129,8 @@ WITH verdict AS (
 )
 SELECT id FROM done
 """
+
+_CODES = range(200, 600)  # what an SMTP reply may be (RFC 5321 4.2)
 
 
 def claim(
@@ -215,8 +218,16 @@ def stamp(connection: Connection, *, token: UUID, ids: Sequence[int], lease: flo
     return frozenset(row[0] for row in connection.exec_driver_sql(_STAMP, parameters))
 
 
-def record(connection: Connection, *, token: UUID, settlements: Mapping[int, Settlement]) -> frozenset[int]:
+def record(
+    connection: Connection,
+    *,
+    token: UUID,
+    settlements: Mapping[int, Settlement],
+    notes: Mapping[int, str],
+) -> frozenset[int]:
     """Write the settlement of each row id, free the rows, and lower the lane for those that stay pending.
+
+    notes holds what else the rows of some mails must say.
 
     Returns the ids that were still ours. A row that stays pending is due `delay` seconds from now, but its lane not
     before the server's breaker closes.
@@ -229,12 +240,20 @@ def record(connection: Connection, *, token: UUID, settlements: Mapping[int, Set
         "statuses": [s.status for _, s in items],
         "reasons": [s.failure_reason for _, s in items],
         "delays": [s.delay or 0.0 for _, s in items],
-        "messages": [s.message for _, s in items],
-        "codes": [r.code if r else None for r in replies],
-        "enhanced": [r.enhanced if r else None for r in replies],
-        "responses": [r.text[:500] if r else None for r in replies],
+        "messages": [_storable(s.message, 1000) for _, s in items],
+        "codes": [r.code if r and r.code in _CODES else None for r in replies],
+        "enhanced": [_storable(r.enhanced, 20) if r else None for r in replies],
+        "responses": [_storable(r.text, 500) if r else None for r in replies],
         "kept": [0 if s.attempt_kept else -1 for _, s in items],
         "ambiguous": [int(s.ambiguous) for _, s in items],
         "expiry_reasons": [s.expiry_reason for _, s in items],
+        "notes": [_storable(notes.get(row_id), 1000) for row_id, _ in items],
     }
     return frozenset(row[0] for row in connection.exec_driver_sql(_RECORD, parameters))
+
+
+def _storable(text: str | None, limit: int) -> str | None:
+    """Return a text that no column refuses: a result that cannot be written would be a mail sent again."""
+    if text is None:
+        return None
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()[:limit]

@@ -71,6 +71,7 @@ class LogRow:
     sent_at: datetime | None
     finished_at: datetime | None
     server_id: int | None
+    note: str | None
     in_flight: bool
     locked_by: str | None
 

@@ -195,6 +195,7 @@ notification_events = sa.Table(
     sa.Column("handoff_at", _Moment),
     sa.Column("lost_claims", sa.Integer, nullable=False, server_default="0"),
     sa.Column("expiry_reason", sa.Text),
+    sa.Column("note", sa.Text),
     sa.ForeignKeyConstraint(["customer_id", "job_event_id"], ["job_events.customer_id", "job_events.id"]),
     sa.UniqueConstraint("job_event_id", "recipient_key", "generation", name="uq_notification"),
 )

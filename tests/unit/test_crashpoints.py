@@ -28,5 +28,5 @@ def test_without_a_place_on_the_way_nothing_dies(place: str | None) -> None:
 
 
 def test_a_place_that_does_not_exist_is_named_with_the_ones_that_do() -> None:
-    with pytest.raises(ConfigurationError, match="after_lunch.*after_stamp"):
+    with pytest.raises(ConfigurationError, match=r"after_lunch.*after_stamp"):
         Crashpoint("after_lunch")
