@@ -1,0 +1,429 @@
+"""What becomes of a batch, on a real database with connections that do what a test says."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+from notifier.composing import Composed
+from notifier.crashpoints import Crashpoint
+from notifier.delivery import Delivery, DeliveryRules
+from notifier.domain.errors import DatabaseUnavailable, SmtpFault
+from notifier.domain.outcomes import Reply, RetryPolicy
+from notifier.domain.servers import SmtpServer
+from notifier.domain.vocabulary import FaultCause, Phase
+from notifier.metrics import Metrics
+from notifier.pace import Pace
+from notifier.store.engine import OwnConnection
+from tests.store_rows import add_customer, add_event, add_mail, wake
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
+
+    from notifier.store import claims
+
+OK = Reply(code=250, enhanced="2.0.0", text="queued")
+SERVER = SmtpServer(
+    server_id=0,
+    version="",
+    host="mail.example",
+    port=25,
+    use_tls=False,
+    use_ssl=False,
+    username=None,
+    password=None,
+    from_email="jobs@acme.example",
+    reply_to_email=None,
+    trusted=True,
+)
+POLICY = RetryPolicy(
+    max_attempts=8,
+    backoff_initial=30,
+    backoff_factor=2,
+    backoff_max=3600,
+    jitter=0,
+    greylist_delay=300,
+    ambiguous_delay=300,
+    max_ambiguous=2,
+    on_ambiguous="retry",
+)
+
+
+def refused(phase: Phase, code: int, text: str = "no") -> SmtpFault:
+    reply = Reply(code=code, enhanced=None, text=text)
+    return SmtpFault(phase=phase, cause=FaultCause.REPLY, detail=f"refused with {code}", reply=reply)
+
+
+def lost(phase: Phase) -> SmtpFault:
+    return SmtpFault(phase=phase, cause=FaultCause.LOST, detail="the connection was lost")
+
+
+Step = Reply | SmtpFault | Callable[[], Reply]
+
+
+@dataclass
+class Line:
+    """All connections of a test: `steps` says what each mail meets, in order; afterwards all is well."""
+
+    steps: list[Step] = field(default_factory=list)
+    usable: bool = True
+    reused: bool = False
+    cut: bool = False
+    opened: int = 0
+    given_back: int = 0
+    sent: list[str] = field(default_factory=list)
+    refuse_to_open: SmtpFault | None = None
+
+    def take(self, _server: SmtpServer) -> Line:
+        self.opened += 1
+        if self.refuse_to_open is not None:
+            raise self.refuse_to_open
+        self.usable = True
+        return self
+
+    def send(self, composed: Composed, *, on_dot: Callable[[], None], on_slow: Callable[[], None]) -> Reply:
+        on_dot()
+        step = self.steps.pop(0) if self.steps else OK
+        if callable(step):
+            on_slow()
+            step = step()
+        if isinstance(step, SmtpFault):
+            self.usable = step.cause == FaultCause.REPLY
+            raise step
+        self.sent.append(composed.rcpt_to)
+        return step
+
+    def replace(self) -> None:
+        self.take(SERVER)
+        self.reused = False
+
+    def give_back(self) -> None:
+        self.given_back += 1
+
+
+class Compose:
+    """Makes a mail of nothing, or the fault that a test put in for an address."""
+
+    def __init__(self) -> None:
+        self.faults: dict[str, SmtpFault] = {}
+        self.note: str | None = None
+
+    def compose(self, mail: claims.Mail, _batch: claims.Batch, _server: SmtpServer) -> Composed:
+        if mail.recipient_email in self.faults:
+            raise self.faults[mail.recipient_email]
+        return Composed(mail_from="a@b.example", rcpt_to=mail.recipient_email, data=b"x", note=self.note)
+
+
+class Route:
+    def server(self, _batch: claims.Batch, _read: object) -> SmtpServer:
+        return SERVER
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Breaking(OwnConnection):
+    """A database connection that fails at the named statements, as often as told, before they run."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self.faults: dict[str, int] = {}
+
+    def run(self, function, /, *args, **kwargs):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN002, ANN003, ANN201 - the signature of any query
+        if self.faults.get(function.__name__, 0) > 0:
+            self.faults[function.__name__] -= 1
+            raise DatabaseUnavailable("the line to the database was cut")
+        return super().run(function, *args, **kwargs)
+
+
+class Bench:
+    """One sender with everything around it."""
+
+    def __init__(self, engine: Engine, connection: Connection) -> None:
+        self.connection = connection
+        self.line = Line()
+        self.compose = Compose()
+        self.clock = Clock()
+        self.stopping = threading.Event()
+        self.database = Breaking(engine)
+        self.pauses: list[float] = []
+        self.delivery = Delivery(
+            rules=DeliveryRules(
+                worker="test",
+                lease=480,
+                connections=4,
+                retry=POLICY,
+                breaker_initial=30,
+                breaker_max=900,
+                breaker_config_initial=300,
+                breaker_config_max=3600,
+                jitter=0,
+            ),
+            routes=Route(),  # type: ignore[arg-type]
+            composer=self.compose,  # type: ignore[arg-type]
+            carriers=self.line,  # type: ignore[arg-type]
+            pace=Pace(),
+            metrics=Metrics(version="test"),
+            crashpoint=Crashpoint(),
+            clock=self.clock,
+            now=lambda: datetime.now(UTC),
+            chance=lambda: 0.5,
+            wait=self._wait,
+            stopping=self.stopping,
+        )
+
+    def _wait(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.clock.now += seconds
+
+    def mails(self, count: int) -> list[int]:
+        """Put mails of one customer in; returns their ids."""
+        customer = add_customer(self.connection)
+        event = add_event(self.connection, customer)
+        ids = [
+            add_mail(self.connection, customer, event, address=f"r{n}@x.example") for n in range(1, count + 1)
+        ]
+        wake(self.connection, customer)
+        return ids
+
+    def turn(self) -> None:
+        """Claim and deliver one batch."""
+        batch = self.delivery.claim(self.database, uuid4(), unproven=True)
+        assert batch is not None
+        self.delivery.deliver(self.database, batch, self.clock.now)
+
+    def rows(self) -> list[tuple[object, ...]]:
+        """Status, reason, attempts, ambiguous_count of every row, in order; no row may be held."""
+        found = self.connection.exec_driver_sql(
+            "SELECT status, failure_reason, attempts, ambiguous_count, lock_token, handoff_at"
+            " FROM notification_events ORDER BY id"
+        ).all()
+        assert all(row[4:] == (None, None) for row in found)
+        return [tuple(row[:4]) for row in found]
+
+    def value(self, query: str) -> object:
+        return self.connection.exec_driver_sql(query).scalar_one()
+
+
+@pytest.fixture
+def bench(engine: Engine, connection: Connection) -> Bench:
+    return Bench(engine, connection)
+
+
+SENT = ("sent", None, 1, 0)
+FREE = ("pending", None, 0, 0)
+
+
+def test_every_mail_of_a_batch_is_sent_over_one_connection(bench: Bench) -> None:
+    bench.mails(5)
+    bench.turn()
+    assert bench.rows() == [SENT] * 5
+    assert (bench.line.opened, bench.line.given_back) == (1, 1)
+    assert bench.value("SELECT bool_and(next_due_at = 'infinity') FROM delivery_lanes") is True
+
+
+def test_a_refused_recipient_ends_his_row_and_leaves_the_others(bench: Bench) -> None:
+    bench.mails(3)
+    bench.line.steps = [OK, refused(Phase.RCPT, 550), OK]
+    bench.turn()
+    assert bench.rows() == [SENT, ("failed", "permanent_smtp", 1, 0), SENT]
+
+
+def test_a_line_lost_before_the_dot_costs_that_mail_an_attempt_and_releases_the_rest(bench: Bench) -> None:
+    """F45 in the text: nothing is ambiguous."""
+    bench.mails(5)
+    bench.line.steps = [OK, OK, lost(Phase.BODY)]
+    bench.turn()
+    assert bench.rows() == [SENT, SENT, ("pending", None, 1, 0), FREE, FREE]
+    texts = bench.connection.exec_driver_sql("SELECT error_message FROM notification_events ORDER BY id")
+    assert [text for (text,) in texts] == [None, None, *["the connection was lost"] * 3]
+
+
+def test_a_line_lost_at_the_dot_makes_only_that_mail_ambiguous(bench: Bench) -> None:
+    """F45 at the dot."""
+    bench.mails(5)
+    bench.line.steps = [OK, OK, lost(Phase.DOT)]
+    bench.turn()
+    assert bench.rows() == [SENT, SENT, ("pending", None, 1, 1), FREE, FREE]
+
+
+@pytest.mark.parametrize("fault", [lost(Phase.MAIL), refused(Phase.MAIL, 421), lost(Phase.RCPT)])
+def test_a_reused_line_that_the_server_had_closed_is_replaced_without_an_extra_attempt(
+    bench: Bench, fault: SmtpFault
+) -> None:
+    """F32, D24."""
+    bench.mails(1)
+    bench.line.reused = True
+    bench.line.steps = [fault]
+    bench.turn()
+    assert bench.rows() == [SENT]
+    assert bench.line.opened == 2
+
+
+def test_a_new_line_that_is_closed_is_not_replaced(bench: Bench) -> None:
+    bench.mails(1)
+    bench.line.steps = [lost(Phase.MAIL)]
+    bench.turn()
+    assert bench.rows() == [("pending", None, 1, 0)]
+    assert bench.line.opened == 1
+
+
+def test_a_server_out_of_reach_costs_no_attempt_and_three_times_opens_its_breaker(bench: Bench) -> None:
+    bench.mails(1)
+    bench.line.refuse_to_open = SmtpFault(
+        phase=Phase.CONNECT, cause=FaultCause.REFUSED, detail="connection refused"
+    )
+    for _ in range(3):
+        bench.connection.exec_driver_sql("UPDATE notification_events SET next_attempt_at = now()")
+        bench.connection.exec_driver_sql("UPDATE delivery_lanes SET next_due_at = now()")
+        bench.turn()
+    assert bench.rows() == [FREE]
+    assert bench.value("SELECT open_until > now() FROM smtp_breakers WHERE server_id = 0") is True
+    assert bench.delivery.claim(bench.database, uuid4(), unproven=True) is None
+
+
+def test_a_mail_that_cannot_be_made_ends_alone(bench: Bench) -> None:
+    """F40."""
+    bench.mails(3)
+    bench.compose.faults["r2@x.example"] = SmtpFault(
+        phase=Phase.PREPARE, cause=FaultCause.RENDER_ERROR, detail="no such variable"
+    )
+    bench.turn()
+    assert bench.rows() == [SENT, ("failed", "render_error", 0, 0), SENT]
+
+
+def test_a_broken_customer_template_is_told_by_the_row_that_was_sent_all_the_same(bench: Bench) -> None:
+    bench.mails(1)
+    bench.compose.note = "body.html: line 3"
+    bench.turn()
+    assert bench.rows() == [SENT]
+    assert bench.value("SELECT note FROM notification_events") == "body.html: line 3"
+
+
+def test_a_stop_lets_the_mail_in_hand_end_and_releases_the_rest(bench: Bench) -> None:
+    """D11."""
+    bench.mails(4)
+
+    def stop() -> Reply:
+        bench.stopping.set()
+        return OK
+
+    bench.line.steps = [OK, stop]
+    bench.turn()
+    assert bench.rows() == [SENT, SENT, FREE, FREE]
+
+
+def test_a_line_that_the_drain_cut_gives_the_mail_back_unless_its_dot_was_out(bench: Bench) -> None:
+    bench.mails(1)
+    bench.line.cut = True
+    bench.line.steps = [lost(Phase.BODY)]
+    bench.turn()
+    assert bench.rows() == [FREE]
+    bench.line.steps = [lost(Phase.DOT)]
+    bench.turn()
+    assert bench.rows() == [("pending", None, 1, 1)]
+
+
+def test_no_mail_starts_later_than_five_seconds_after_the_stamp(bench: Bench) -> None:
+    """A thread that slept past its lease sends nothing (F11)."""
+    bench.mails(3)
+
+    def slow() -> Reply:
+        bench.clock.now += 6
+        return OK
+
+    bench.line.steps = [slow]
+    bench.turn()
+    assert bench.rows() == [SENT, FREE, FREE]
+
+
+def test_results_are_written_before_a_slow_reply_is_waited_for(bench: Bench) -> None:
+    bench.mails(2)
+    seen: list[object] = []
+
+    def look() -> Reply:
+        seen.append(bench.value("SELECT count(*) FROM notification_events WHERE status = 'sent'"))
+        return OK
+
+    bench.line.steps = [OK, look]
+    bench.turn()
+    assert seen == [1]
+    assert bench.rows() == [SENT, SENT]
+
+
+def test_a_result_is_written_again_and_again_while_the_database_is_away(bench: Bench) -> None:
+    """F23."""
+    bench.mails(2)
+    bench.database.faults["record"] = 7
+    bench.turn()
+    assert bench.rows() == [SENT, SENT]
+    assert len(bench.pauses) == 7
+
+
+def test_recording_gives_up_when_the_lease_is_nearly_over(bench: Bench) -> None:
+    bench.mails(1)
+    bench.database.faults["record"] = 10**6
+    started = bench.clock.now
+    with pytest.raises(DatabaseUnavailable):
+        bench.turn()
+    assert 470 < bench.clock.now - started < 481
+
+
+def test_a_stamp_that_fails_sends_nothing_and_gives_everything_back(bench: Bench) -> None:
+    bench.mails(3)
+    bench.database.faults["stamp"] = 1
+    with pytest.raises(DatabaseUnavailable):
+        bench.turn()
+    assert bench.rows() == [FREE] * 3
+    assert bench.line.sent == []
+
+
+def test_a_batch_that_was_taken_back_meanwhile_is_not_sent(bench: Bench) -> None:
+    """F11: the zombie changes no row and sends no mail."""
+    bench.mails(2)
+    batch = bench.delivery.claim(bench.database, uuid4(), unproven=True)
+    assert batch is not None
+    bench.connection.exec_driver_sql(
+        "UPDATE notification_events SET lock_token = NULL, lease_until = NULL, locked_by = NULL"
+    )
+    bench.delivery.deliver(bench.database, batch, bench.clock.now)
+    assert bench.line.sent == []
+    assert bench.rows() == [FREE, FREE]
+
+
+def test_a_text_that_no_column_takes_is_made_to_fit(bench: Bench) -> None:
+    """A result that could not be written would be a mail sent again."""
+    bench.mails(1)
+    hostile = "x\0\ud800" + "y" * 5000
+    bench.line.steps = [
+        SmtpFault(
+            phase=Phase.RCPT,
+            cause=FaultCause.REPLY,
+            detail=hostile,
+            reply=Reply(code=550, enhanced="5" * 40, text=hostile),
+        )
+    ]
+    bench.turn()
+    assert bench.rows() == [("failed", "permanent_smtp", 1, 0)]
+
+
+def test_a_success_closes_the_breaker_and_proves_the_server(bench: Bench) -> None:
+    bench.mails(1)
+    bench.connection.exec_driver_sql(
+        "UPDATE smtp_breakers SET failures = 2, trips = 1, last_error = 'x' WHERE server_id = 0"
+    )
+    bench.turn()
+    state = bench.connection.exec_driver_sql(
+        "SELECT failures, trips, proven, last_error FROM smtp_breakers"
+    ).one()
+    assert tuple(state) == (0, 0, True, None)
