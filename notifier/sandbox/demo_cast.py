@@ -237,11 +237,19 @@ SILENCES = (
 )
 
 REJECTION = "bad_json"
+_MARK = "demo-"
 
 
 def person(username: str) -> Person:
     """Return one of the cast."""
     return _BY_NAME[username]
+
+
+def shows(event_id: str, key: tuple[str, str]) -> str | None:
+    """Return what the mail `key` of an event is there to show; None for events that are not of the demo."""
+    if not event_id.startswith(_MARK):
+        return None
+    return next((row.shows for row in ROWS if row.key == key), None)
 
 
 def samples(mark: str) -> tuple[Sample, ...]:
@@ -253,7 +261,7 @@ def samples(mark: str) -> tuple[Sample, ...]:
     for event_type in EVENT_TYPES:
         path = resources.path(f"docs/events/{event_type}.json")
         document = json.loads(path.read_text(encoding="utf-8"))
-        document["id"] = f"demo-{mark}-{event_type}"
+        document["id"] = f"{_MARK}{mark}-{event_type}"
         found.append(
             Sample(
                 event_type=event_type,
@@ -265,8 +273,8 @@ def samples(mark: str) -> tuple[Sample, ...]:
     failed = next(sample for sample in found if sample.event_type == "job_failed")
     cut_off = Sample(
         event_type=None,
-        event_id=f"demo-{mark}-malformed",
+        event_id=f"{_MARK}{mark}-malformed",
         routing_key=failed.routing_key,
-        body=failed.body.replace(failed.event_id.encode(), f"demo-{mark}-malformed".encode())[:200],
+        body=failed.body.replace(failed.event_id.encode(), f"{_MARK}{mark}-malformed".encode())[:200],
     )
     return (*found, failed, cut_off)
