@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from notifier.domain import unsubscribe
 from notifier.domain.errors import HeaderInjection, InvalidAddress, RenderError, SmtpFault
+from notifier.domain.headers import mailbox
 from notifier.domain.mail import MailFacts, assemble, encode_body
 from notifier.domain.vocabulary import FaultCause, Phase
 from notifier.rendering.site import Customer, Reader
@@ -62,6 +63,7 @@ class Composer:
     def compose(self, mail: Mail, batch: Batch, sender: SmtpServer) -> Composed:
         """Return the bytes of one mail. Raises SmtpFault in phase prepare for whatever makes that impossible."""
         document = batch.documents[mail.job_event_id]
+        _check_sender(sender)
         try:
             encoded, note = self._body(mail, batch, document, sender.reply_to_email)
             data = assemble(self._facts(mail, batch, sender, document), encoded, self._unsubscribe_url(mail))
@@ -131,6 +133,17 @@ class Composer:
             recipient_key=mail.recipient_key,
         )
         return self._site.link("unsubscribe", token=token)
+
+
+def _check_sender(sender: SmtpServer) -> None:
+    """Blame a bad sender on its setting, not on the recipient; plain SQL can write one (B24)."""
+    for setting, text in (("from_email", sender.from_email), ("reply_to_email", sender.reply_to_email)):
+        try:
+            if text:
+                mailbox(text)
+        except InvalidAddress as exc:
+            detail = f"{setting} of the SMTP configuration is no usable address: {exc}"
+            raise _cannot(FaultCause.HEADER_INJECTION, detail) from exc
 
 
 def _cannot(cause: FaultCause, detail: str) -> SmtpFault:
