@@ -222,9 +222,10 @@ class ServerTest:
                 date=now,
             )
             return _Made(subject=subject, data=assemble(headers, encode_body(body), None))
-        except (RenderError, InvalidAddress) as exc:
+        except RenderError as exc:
             raise SmtpFault(phase=Phase.PREPARE, cause=FaultCause.RENDER_ERROR, detail=str(exc)) from exc
-        except HeaderInjection as exc:
+        except (HeaderInjection, InvalidAddress) as exc:
+            # The recipient was checked: only from_email and reply_to_email are left, which plain SQL can write.
             raise SmtpFault(phase=Phase.PREPARE, cause=FaultCause.HEADER_INJECTION, detail=str(exc)) from exc
 
     def _send(self, server: SmtpServer, mailbox: Mailbox, data: bytes) -> list[Stage]:

@@ -187,6 +187,18 @@ def test_without_a_usable_server_nothing_is_sent_and_the_row_says_why(
     assert tuple(row) == ("failed", reason, 0)
 
 
+def test_a_sender_address_that_is_none_is_blamed_on_its_setting(
+    cli: CommandLine, connection: Connection
+) -> None:
+    customer = add_customer(connection)
+    configure(cli, customer)
+    connection.exec_driver_sql("UPDATE smtp_configs SET from_email = 'two@a.example, b@c.example'")
+    result = cli("smtp", "test", customer, "--to", "anna@example.org")
+    assert result.code == 1
+    assert "Set from_email to exactly one plain address" in result.out
+    assert one(connection, "SELECT failure_reason FROM notification_events") == "header_injection"
+
+
 def test_a_test_mail_goes_only_where_mails_may_go(cli: CommandLine, connection: Connection) -> None:
     customer = add_customer(connection)
     cli.configure({"RECIPIENTS__ALLOWED_DOMAINS": "acme.example"})
