@@ -18,7 +18,7 @@ from notifier.cli.smtp_settings_options import Given, flag, settings_options, sm
 from notifier.domain.errors import InvalidInput
 from notifier.domain.smtp_settings import MASK
 from notifier.rendering.renderer import Renderer
-from notifier.server_test import ServerTest
+from notifier.server_trial import ServerTest
 from notifier.smtp.transports import transport
 from notifier.store import smtp_configs
 from notifier.store.pages import Slice
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from notifier.cli.program import Context
     from notifier.config import Settings
-    from notifier.server_test import Tested
+    from notifier.server_trial import Tested
     from notifier.store.smtp_configs import StoredServer
 
 _COLUMNS = ("customer_id", "customer", "server", "security", "username", "from_email", "enabled")
