@@ -39,7 +39,6 @@ SETTINGS: dict[str, Any] = {
     "delivery__lease": 20,
     "delivery__drain_timeout": 10,
     "delivery__ambiguous_delay": 1,
-    "logging__level": "warning",
 }
 PAUSE = (1.0, 6.0)  # seconds between two faults
 SAMPLE = 5.0  # seconds between two looks at the worker that is left alone

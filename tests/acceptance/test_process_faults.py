@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 KILLED = -signal.SIGKILL
 LEASE = 10.0  # seconds, the least that the configuration allows
-SWEEP = 6.0  # seconds: the sweep looks every 5, and its thread once a second
+SWEEP = 5.0  # seconds in which the end of a lease is found
+BUSY = 2.0  # seconds granted to a machine that does other things as well
 SHORT_LEASE: dict[str, Any] = {"delivery__lease": LEASE, "delivery__drain_timeout": 5}
 
 
@@ -90,7 +91,7 @@ def test_killed_after_the_dot_costs_one_copy(world: World) -> None:
 
     (row,) = world.wait_settled(1)
 
-    assert time.monotonic() - died <= LEASE + SWEEP + 5  # the rest is the delay after an ambiguous end
+    assert time.monotonic() - died <= LEASE + SWEEP + BUSY
     assert (row.status, row.ambiguous_count, row.attempts) == ("sent", 1, 2)
     assert costs(world.verdict()) == (0, 1, 1)
 
@@ -147,7 +148,7 @@ def test_killed_while_the_server_keeps_silent_is_made_up_for_after_the_lease(wor
 
     (row,) = world.wait_settled(1)
 
-    assert time.monotonic() - died <= LEASE + SWEEP
+    assert time.monotonic() - died <= LEASE + SWEEP + BUSY
     assert (row.attempts, row.ambiguous_count) == (1, 0)
     assert clean(world)
 
