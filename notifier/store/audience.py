@@ -55,26 +55,32 @@ LEFT JOIN smtp_breakers b ON b.server_id = coalesce(s.id, 0)
 WHERE c.id = ANY(%(customers)s)
 """
 
-# Two indexes, two short walks: rows with a preference, and users whose role gets the type without one.
+# Two indexes, two short walks: rows with a preference, and users whose role gets the type without one. Each OFFSET 0
+# keeps its look-up as it is written, by index: the planner knows nothing of roles within a customer, takes a small part
+# of a large customer for a large one, and would read the whole tables instead.
 _CANDIDATES = """
 WITH question AS (
     SELECT ordinal, customer_id, event_type, string_to_array(roles, ',') AS roles
     FROM unnest(%(customers)s::bigint[], %(types)s::text[], %(roles)s::text[])
         WITH ORDINALITY AS q (customer_id, event_type, roles, ordinal)
-), chosen AS (
-    SELECT q.ordinal, q.customer_id, p.user_id, a.role, p.enabled, p.email_address, p.job_types
-    FROM question q
-    JOIN notification_preferences p ON p.customer_id = q.customer_id AND p.event_type = q.event_type
-    JOIN customer_users a ON a.customer_id = q.customer_id AND a.user_id = p.user_id AND a.role IS NOT NULL
-    UNION ALL
-    SELECT q.ordinal, q.customer_id, a.user_id, a.role, NULL, NULL, NULL
-    FROM question q
-    JOIN customer_users a ON a.customer_id = q.customer_id AND a.role = ANY(q.roles)
-    WHERE NOT EXISTS (SELECT 1 FROM notification_preferences p WHERE p.customer_id = q.customer_id
-                      AND p.event_type = q.event_type AND p.user_id = a.user_id)
 )
-SELECT c.ordinal, c.user_id, u.username, c.role, u.email, c.enabled, c.email_address, c.job_types
-FROM chosen c JOIN users u ON u.id = c.user_id
+SELECT q.ordinal, c.user_id, u.username, c.role, u.email, c.enabled, c.email_address, c.job_types
+FROM question q
+CROSS JOIN LATERAL (
+    SELECT p.user_id, a.role, p.enabled, p.email_address, p.job_types
+    FROM (SELECT * FROM notification_preferences p
+          WHERE p.customer_id = q.customer_id AND p.event_type = q.event_type OFFSET 0) p
+    CROSS JOIN LATERAL (SELECT a.role FROM customer_users a WHERE a.customer_id = q.customer_id
+                        AND a.user_id = p.user_id AND a.role IS NOT NULL OFFSET 0) a
+    UNION ALL
+    SELECT a.user_id, a.role, NULL, NULL, NULL
+    FROM unnest(q.roles) AS r (role)
+    CROSS JOIN LATERAL (SELECT a.user_id, a.role FROM customer_users a
+                        WHERE a.customer_id = q.customer_id AND a.role = r.role OFFSET 0) a
+    WHERE NOT EXISTS (SELECT FROM notification_preferences p WHERE p.user_id = a.user_id
+                      AND p.customer_id = q.customer_id AND p.event_type = q.event_type OFFSET 0)
+) c
+CROSS JOIN LATERAL (SELECT u.username, u.email FROM users u WHERE u.id = c.user_id OFFSET 0) u
 """
 
 _COUNTS = "SELECT customer_id, role, users FROM customer_role_counts WHERE customer_id = ANY(%(customers)s)"

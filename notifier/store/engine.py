@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# D32. The limits make a stuck database an error we can act on, instead of a thread that waits for ever.
+# D32. The limits make a stuck database an error we can act on, instead of a thread that waits for ever. Our statements
+# are short: compiling one takes many times longer than running it, whatever the planner expects.
 _SESSION = (
     "SET statement_timeout = '10s'; SET lock_timeout = '3s'; SET idle_in_transaction_session_timeout = '15s'; "
-    "SET timezone = 'UTC'"
+    "SET timezone = 'UTC'; SET jit = off"
 )
 _CONNECT = {
     "connect_timeout": 5,
