@@ -26,7 +26,7 @@ from notifier.rendering.story import ServerFacts
 from notifier.routes import no_server, usable_server
 from notifier.smtp import diagnose
 from notifier.smtp.cures import cure
-from notifier.store import audience, log_changes, smtp_configs
+from notifier.store import audience, breakers, log_changes, smtp_configs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -162,6 +162,8 @@ class ServerTest:
         )
         with self._engine.begin() as connection:
             row_id = log_changes.add_test_mail(connection, mail)
+            if settlement.status == "sent":
+                breakers.success(connection, account.server_id)
         return Tested(
             row_id=row_id,
             customer_id=customer_id,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import secrets
 import signal
 import socket
 import threading
@@ -22,9 +21,9 @@ from notifier.carriers import Carriers
 from notifier.composing import Composer
 from notifier.delivery import Delivery
 from notifier.domain.errors import ConfigurationError, NotifierError
-from notifier.domain.identifiers import time_ordered_uuid
 from notifier.health import HealthServer
 from notifier.intake import Intake
+from notifier.message_ids import new_uuid
 from notifier.metrics import Metrics
 from notifier.pace import Pace
 from notifier.planning import Planner
@@ -42,7 +41,6 @@ from notifier.vitals import Vitals
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import FrameType
-    from uuid import UUID
 
     from notifier.config import Settings
     from notifier.crashpoints import Crashpoint
@@ -51,11 +49,6 @@ LEAVE = 3.0  # seconds after drain_timeout, when connections were cut, until the
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = structlog.get_logger(__name__)
-
-
-def new_uuid() -> UUID:
-    """Return a unique id that sorts by time."""
-    return time_ordered_uuid(time.time_ns() // 1_000_000, secrets.token_bytes(10))
 
 
 class Worker:

@@ -23,9 +23,12 @@ class OpenBreaker:
 
 
 _SUCCESS = """
-UPDATE smtp_breakers SET failures = 0, refusals = 0, trips = 0, proven = true, last_error = NULL,
-    last_reason = NULL
-WHERE server_id = %(server)s AND (failures > 0 OR refusals > 0 OR trips > 0 OR NOT proven)
+UPDATE smtp_breakers b
+SET failures = 0, refusals = 0, trips = 0, open_until = '-infinity', proven = true,
+    last_error = NULL, last_reason = NULL
+FROM (SELECT server_id, open_until > now() AS was_open FROM smtp_breakers WHERE server_id = %(server)s FOR UPDATE) w
+WHERE b.server_id = w.server_id AND (w.was_open OR b.failures > 0 OR b.refusals > 0 OR b.trips > 0 OR NOT b.proven)
+RETURNING w.was_open
 """
 
 # One fault is one count, however many mails waited behind it. While open, nothing is counted: batches that were under
@@ -73,9 +76,9 @@ UPDATE smtp_breakers SET settings_hash = %(hash)s, open_until = '-infinity', fai
 WHERE server_id = 0 AND settings_hash IS DISTINCT FROM %(hash)s
 """
 
-_WAKE_DEFAULT = (
-    "UPDATE delivery_lanes SET next_due_at = now() WHERE server_id = 0 AND next_due_at < 'infinity'"
-)
+_WAKE_LANES = """
+UPDATE delivery_lanes SET next_due_at = now() WHERE server_id = %(server)s AND next_due_at < 'infinity'
+"""
 
 _OPEN = """
 SELECT server_id, extract(epoch FROM open_until - now())::float8 AS seconds, last_error
@@ -84,8 +87,12 @@ FROM smtp_breakers WHERE open_until > now() ORDER BY open_until DESC LIMIT 100
 
 
 def success(connection: Connection, server_id: int) -> None:
-    """Close the breaker and prove the server. Call it only when the claim said that there is something to clear."""
-    connection.exec_driver_sql(_SUCCESS, {"server": server_id})
+    """Close the breaker and prove the server; mails that it held are due at once.
+
+    The delivery loop calls it only when the claim said that there is something to clear.
+    """
+    if connection.exec_driver_sql(_SUCCESS, {"server": server_id}).scalar():
+        connection.exec_driver_sql(_WAKE_LANES, {"server": server_id})
 
 
 def fault(
@@ -134,7 +141,7 @@ def adopt_default(connection: Connection, settings_hash: bytes) -> bool:
     """At start: a changed [smtp] section closes the breaker of server 0. True when it had changed."""
     changed = connection.exec_driver_sql(_ADOPT_DEFAULT, {"hash": settings_hash}).rowcount > 0
     if changed:
-        connection.exec_driver_sql(_WAKE_DEFAULT)
+        connection.exec_driver_sql(_WAKE_LANES, {"server": 0})
     return changed
 
 

@@ -136,6 +136,19 @@ def test_a_test_mail_arrives_and_is_a_row_of_the_log(
     assert (row.attempts, row.smtp_code, row.job_event_id) == (1, 250, None)
 
 
+def test_a_test_mail_that_arrives_closes_the_breaker(
+    cli: CommandLine, connection: Connection, server: SmtpServer
+) -> None:
+    """Whoever mended the server and sees the test mail arrive need not wait for the pause to end."""
+    customer = add_customer(connection)
+    configure(cli, customer, port=server.port)
+    connection.exec_driver_sql("UPDATE smtp_breakers SET open_until = now() + interval '1 hour', trips = 3")
+    connection.exec_driver_sql("UPDATE delivery_lanes SET next_due_at = now() + interval '1 hour'")
+    assert cli("smtp", "test", customer, "--to", "anna@example.org").code == 0
+    assert one(connection, "SELECT trips FROM smtp_breakers WHERE server_id > 0") == 0
+    assert one(connection, "SELECT bool_and(next_due_at <= now()) FROM delivery_lanes") is True
+
+
 def test_a_refused_recipient_is_named_at_its_stage_with_a_cure_and_logged(
     cli: CommandLine, connection: Connection, server: SmtpServer
 ) -> None:
