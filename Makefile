@@ -26,6 +26,7 @@ install: $(VENV)/.ready ## Make the environment .venv from requirements.lock
 .PHONY: lock
 lock: $(VENV)/.ready ## Renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --universal --generate-hashes --no-emit-index-url --no-emit-find-links --quiet -o requirements.lock
+	$(BIN)/uv pip compile --group pyproject.toml:fuzz --generate-hashes --no-emit-index-url --no-emit-find-links --quiet -o requirements-fuzz.lock
 
 .PHONY: demo
 demo: $(VENV)/.ready ## Run everything on this machine: broker, database, mail inbox, worker, sample events
@@ -71,6 +72,13 @@ MINUTES ?= 10
 .PHONY: soak
 soak: $(VENV)/.ready ## Run events through random faults for MINUTES=10 and judge what became of them (ARGS="--seed 2")
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(ARGS)
+
+SECONDS ?= 60
+.PHONY: fuzz
+fuzz: $(VENV)/.ready ## Feed the event decoder and the SMTP reply reader with anything for SECONDS=60 each
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-fuzz.lock
+	$(BIN)/python -m tests.fuzz event $(SECONDS)
+	$(BIN)/python -m tests.fuzz smtp_reply $(SECONDS)
 
 .PHONY: cov
 cov: $(VENV)/.ready ## Branch coverage of the unit suite; the domain must be complete
