@@ -70,7 +70,8 @@ def demo(context: Context, /, *, once: bool, as_json: bool, **chosen: object) ->
         from notifier.sandbox.demo_stage import Stage, Wishes  # noqa: PLC0415 - needs the extra
         from notifier.sandbox.processes import SandboxError  # noqa: PLC0415 - as above
     except ImportError as exc:
-        missing = f"notifier demo needs {exc.name}: pip install 'notifier[demo]'"
+        package = (exc.name or "another package").partition(".")[0]
+        missing = f"notifier demo needs {package}: pip install 'notifier[demo]'"
         raise ConfigurationError([missing]) from exc
     wishes = _wishes(Wishes, chosen)
     rules = wiring.recipient_rules(Settings())

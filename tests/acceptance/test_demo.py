@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -16,7 +17,6 @@ import psutil
 import pytest
 
 from tests import services
-from tests.orphans import living
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Demo:
                 stderr=errors,
             )
         self._top = psutil.Process(self._process.pid)
-        self._seen: dict[int, psutil.Process] = {}
+        self._seen: dict[psutil.Process, str] = {}
 
     @property
     def output(self) -> str:
@@ -65,12 +65,14 @@ class Demo:
         """Whether it has ended; also notes which processes it has."""
         if self._process.poll() is None:
             for child in self._top.children(recursive=True):
-                self._seen[child.pid] = child
+                with contextlib.suppress(psutil.NoSuchProcess):  # it may end while we look
+                    self._seen[child] = " ".join(child.cmdline())
             return False
         return True
 
     def says(self, text: str) -> bool:
-        assert not self.ended(), self.output + self.errors
+        if self.ended():
+            raise RuntimeError(self.output + self.errors)  # not an assertion: waiting longer is no use
         return text in self.output
 
     def interrupt(self) -> None:
@@ -84,7 +86,7 @@ class Demo:
         """Processes that live on, and files in the temporary folder."""
         assert len(self._seen) > 5, "the servers and their guardians were seen"
         return (
-            [" ".join(one.cmdline()) for one in living(list(self._seen.values()))],
+            [command for one, command in self._seen.items() if _lives(one)],
             [str(path) for path in self.temporary.iterdir()],
         )
 
@@ -92,6 +94,13 @@ class Demo:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.fixture
@@ -145,6 +154,14 @@ def test_ctrl_c_ends_the_demo_and_everything_it_started(demos: list[Demo], folde
     demo.interrupt()
     assert demo.wait() == 0, demo.errors
     assert demo.left_behind() == ([], [])
+
+
+def test_a_killed_demo_leaves_nothing_behind_either(demos: list[Demo], folder: Path) -> None:
+    demo = Demo(folder=folder)
+    demos.append(demo)
+    wait_until(lambda: demo.says("the rows as they settle"), END_SECONDS, "the worker to be up")
+    demo.kill()
+    wait_until(lambda: demo.left_behind() == ([], []), 60.0, "the guardians to clear up")
 
 
 def test_a_port_that_is_taken_is_named_with_its_cure(
