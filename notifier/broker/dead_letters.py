@@ -7,6 +7,7 @@ replayed event that dies again is not replayed a second time.
 
 from __future__ import annotations
 
+import itertools
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -128,18 +129,28 @@ class DeadLetters:
         last: int | None,
         progress: Callable[[int, int], None],
     ) -> None:
-        """Visit letters from the oldest on; remove those for which `visit` says True."""
+        """Visit letters from the oldest on; remove those for which `visit` says True.
+
+        The broker's count may be some seconds old, so the walk goes on past it until the queue is empty, but not to
+        a letter that this walk has removed: one that was replayed in vain must not be replayed for ever.
+        """
+        removed: set[str] = set()
         with self._channel() as channel:
             depth = self._depth(channel)
-            total = depth if last is None else min(depth, last)
             try:
-                for position in range(1, total + 1):
+                for position in itertools.count(1):
+                    if last is not None and position > last:
+                        break
                     method, properties, body = channel.basic_get(self._topology.dead_letter_queue)
                     if method is None or properties is None:
                         break
-                    if visit(read_letter(position, method, properties, body or b""), properties):
+                    letter = read_letter(position, method, properties, body or b"")
+                    if position > depth and letter.body_sha256 in removed:
+                        break
+                    if visit(letter, properties):
                         channel.basic_ack(method.delivery_tag or 0)
-                    progress(position, total)
+                        removed.add(letter.body_sha256)
+                    progress(position, max(position, depth))
             finally:
                 # All at once and sorted by the broker: the order stays, each counts one more delivery.
                 if channel.is_open:

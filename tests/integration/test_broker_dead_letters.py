@@ -155,3 +155,28 @@ def test_a_missing_queue_is_named(broker: BrokerObjects) -> None:
         pytest.raises(NotFound, match=broker.topology.dead_letter_queue),
     ):
         opened.peek()
+
+
+def test_letters_younger_than_the_broker_s_count_are_seen(
+    letters: DeadLetters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quorum queue's count may be seconds old."""
+    monkeypatch.setattr(letters, "_depth", lambda _channel: 0)
+    assert len(letters.peek()) == 5
+    assert letters.discard(EVERYTHING).count == 5
+
+
+def test_a_letter_that_dies_again_at_once_is_replayed_once(
+    broker: BrokerObjects, letters: DeadLetters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class DeadEnd:
+        """A publisher whose every event is a dead letter again."""
+
+        def send(self, body: bytes, *, properties: BasicProperties, **_route: str) -> None:
+            broker.channel.basic_publish(
+                "", broker.topology.dead_letter_queue, body, properties, mandatory=True
+            )
+
+    monkeypatch.setattr(letters, "_publisher", DeadEnd())
+    assert letters.replay(EVERYTHING).count == 5
+    assert sorted(remaining(broker, 5)) == [b"0", b"1", b"2", b"3", b"4"]
