@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -100,12 +101,13 @@ def test_connections_closed_again_and_again_cost_nothing(
     customers = [world.customer(world.smtp(Options(delay=0.01)), admins=2) for _ in range(2)]
     worker = world.worker().ready()
     with Flow(world, customers, rate=50) as flow:
-        for _ in range(3):
+        for closed in range(1, 3):
             flow.wait_for(10)
             rabbitmqctl(own_rabbitmq, "close_all_connections", "a test closes connections")
+            wait_until(partial(_has_lost, worker, closed), what="the loss to be noticed")
+            worker.ready()
     world.wait_settled(flow.mails)
 
-    assert events(worker, "broker_connection_lost") >= 2
     assert clean(world)
 
 
@@ -113,9 +115,8 @@ def test_connections_closed_again_and_again_cost_nothing(
 def test_an_ack_that_comes_too_late_is_made_up_for(broker_world: World, own_rabbitmq: RabbitNode) -> None:
     """F15: a locked table outlasts the broker's patience, which closes the channel. Scaled from 20 s to 1.5 s."""
     world = broker_world
-    patience = "application:set_env(rabbit,{},{})."
-    rabbitmqctl(own_rabbitmq, "eval", patience.format("consumer_timeout", 1500))
-    rabbitmqctl(own_rabbitmq, "eval", patience.format("channel_tick_interval", 300))
+    patience = "application:set_env([{{rabbit,[{{consumer_timeout,{}}},{{channel_tick_interval,{}}}]}}])."
+    rabbitmqctl(own_rabbitmq, "eval", patience.format(1500, 300))
     try:
         customer = world.customer(admins=2)
         worker = world.worker().ready()
@@ -131,8 +132,7 @@ def test_an_ack_that_comes_too_late_is_made_up_for(broker_world: World, own_rabb
         worker.ready(10)
         assert time.monotonic() - unlocked <= 10
     finally:
-        rabbitmqctl(own_rabbitmq, "eval", patience.format("consumer_timeout", 1800000))
-        rabbitmqctl(own_rabbitmq, "eval", patience.format("channel_tick_interval", 60000))
+        rabbitmqctl(own_rabbitmq, "eval", patience.format(1800000, 60000))
 
     assert clean(world)
 
@@ -217,10 +217,10 @@ def test_a_queue_of_another_kind_stops_the_start_with_the_difference(world: Worl
 def test_a_message_that_kills_the_process_ends_dead_and_takes_no_neighbour_along(
     broker_world: World, own_rabbitmq: RabbitNode
 ) -> None:
-    """F20, scaled from 21 deliveries to 4 by a policy."""
+    """F20, scaled from 21 deliveries to 3 by a policy."""
     world = broker_world
     rabbitmqctl(
-        own_rabbitmq, "set_policy", "short", f"^{world.topology.queue}$", '{"delivery-limit":3}',
+        own_rabbitmq, "set_policy", "short", f"^{world.topology.queue}$", '{"delivery-limit":2}',
         "--apply-to", "queues",
     )  # fmt: skip
     try:
@@ -241,9 +241,13 @@ def test_a_message_that_kills_the_process_ends_dead_and_takes_no_neighbour_along
         rabbitmqctl(own_rabbitmq, "clear_policy", "short")
 
     worker.check_alive()
-    assert deaths == 4
+    assert deaths == 3
     world.wait_settled(18)
     assert not world.verdict(dead_expected=1).violations
+
+
+def _has_lost(worker: WorkerProcess, connections: int) -> bool:
+    return events(worker, "broker_connection_lost") >= connections
 
 
 def _done_or_dead(world: World, worker: WorkerProcess, rows: int) -> bool:
@@ -253,8 +257,8 @@ def _done_or_dead(world: World, worker: WorkerProcess, rows: int) -> bool:
         if worker.process.poll() is not None:
             assert worker.wait() == KILLED
             return "dead"
-        empty = world.depth(world.topology.queue) == 0 and len(world.rows()) == rows
-        return "done" if empty and worker.get("/readyz")[0] == 200 else ""
+        calm = len(world.rows()) == rows and worker.get("/readyz")[0] == 200
+        return "done" if calm and world.depth(world.topology.queue) == 0 else ""
 
     return wait_until(ended, 60, "the worker to finish or die") == "done"
 

@@ -46,14 +46,14 @@ def costs(verdict: Verdict) -> tuple[int, int, int]:
     return verdict.lost, verdict.extra, verdict.ambiguous
 
 
-def test_a_thousand_mails_arrive_once_each(world: World) -> None:
+def test_hundreds_of_mails_arrive_once_each(world: World) -> None:
     """F1, scaled from 10 000 events."""
     customers = [world.customer(admins=2) for _ in range(5)]
     world.worker().ready()
-    for number in range(1, 501):
+    for number in range(1, 301):
         world.fail_job(customers[number % 5], number)
 
-    rows = world.wait_settled(1000)
+    rows = world.wait_settled(600)
 
     assert {row.status for row in rows} == {"sent"}
     assert clean(world)
@@ -176,7 +176,7 @@ def test_rolling_restarts_under_flow_cost_nothing(world: World) -> None:
     customers = [world.customer(world.smtp(Options(delay=0.01)), admins=2) for _ in range(3)]
     running = world.worker().ready()
     with Flow(world, customers, rate=25) as flow:
-        for _ in range(5):
+        for _ in range(4):
             following = world.worker().ready()
             flow.wait_for(5)
             asked = time.monotonic()

@@ -237,7 +237,7 @@ class World:
 
     def admins(self, customer_id: int) -> frozenset[str]:
         """Return the addresses of the customer's admins."""
-        rows = self.database.rows(
+        rows = self.ask(
             "SELECT email FROM users JOIN customer_users a ON a.user_id = users.id"
             " WHERE a.customer_id = %s AND users.role = 'admin'",
             (customer_id,),
@@ -321,9 +321,17 @@ class World:
 
     def command(self, *arguments: str, stdin: str | None = None) -> str:
         """Run `notifier` with these arguments and the workers' configuration; return what it printed."""
-        done = subprocess.run(
+        done = self.tried(*arguments, stdin=stdin)
+        assert done.returncode == 0, done
+        return done.stdout
+
+    def tried(
+        self, *arguments: str, stdin: str | None = None, **settings: object
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `notifier`, however it may end; `settings` as for a worker."""
+        return subprocess.run(
             [sys.executable, "-m", "notifier", *arguments],
-            env=self.environ(),
+            env=self.environ(**settings),
             cwd=self.folder,
             input=stdin,
             capture_output=True,
@@ -331,8 +339,6 @@ class World:
             timeout=60,
             check=False,
         )
-        assert done.returncode == 0, done
-        return done.stdout
 
     def worker(
         self,
@@ -353,7 +359,7 @@ class World:
 
     def rows(self) -> list[Row]:
         """Return the event log."""
-        found = self.database.rows(
+        found = self.ask(
             "SELECT n.customer_id, j.event_id, n.recipient_email, n.generation, n.status, n.failure_reason,"
             " n.ambiguous_count, n.attempts, n.message_id, j.source FROM notification_events n"
             " JOIN job_events j ON j.id = n.job_event_id ORDER BY n.id"

@@ -256,7 +256,7 @@ def test_a_stop_under_load_gives_back_what_was_not_begun(broker: BrokerObjects) 
     assert sorted(first.settled + second.settled) == sorted(numbers(200))
 
 
-@pytest.mark.xdist_group("faults")
+@pytest.mark.xdist_group("own_rabbitmq")
 def test_a_killed_broker_is_found_again_and_nothing_is_lost(own_rabbitmq: RabbitNode) -> None:
     """F12: kill -9, then the same node again.
 
