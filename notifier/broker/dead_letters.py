@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from notifier.broker.topology import Topology
 
 _NOT_FOUND = 404
+_LATE_COUNT = 1000  # letters that the broker's count may lack
 
 
 @dataclass(kw_only=True, slots=True)
@@ -132,14 +133,15 @@ class DeadLetters:
         """Visit letters from the oldest on; remove those for which `visit` says True.
 
         The broker's count may be some seconds old, so the walk goes on past it until the queue is empty, but not to
-        a letter that this walk has removed: one that was replayed in vain must not be replayed for ever.
+        a letter that this walk has removed: one that was replayed in vain must not be replayed for ever. Nor much
+        further: letters may come as fast as they are taken.
         """
         removed: set[str] = set()
         with self._channel() as channel:
             depth = self._depth(channel)
             try:
                 for position in itertools.count(1):
-                    if last is not None and position > last:
+                    if position > (depth + _LATE_COUNT if last is None else last):
                         break
                     method, properties, body = channel.basic_get(self._topology.dead_letter_queue)
                     if method is None or properties is None:
