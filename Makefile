@@ -56,13 +56,14 @@ type: $(VENV)/.ready ## mypy --strict on package and tests
 	$(BIN)/mypy
 
 .PHONY: docs
-docs: $(VENV)/.ready ## Write the generated documents again (event schema, AsyncAPI, configuration)
+docs: $(VENV)/.ready ## Write the generated documents again (event schema, AsyncAPI, configuration, OpenAPI)
 	$(BIN)/python -m notifier.schemas docs
 	$(BIN)/python -m notifier.config.reference docs/configuration.md
+	$(BIN)/python -m notifier.api.openapi docs/schema/openapi.json
 
 .PHONY: test-unit
 test-unit: $(VENV)/.ready ## Unit tests and contract tests on fakes: no network, seconds
-	$(BIN)/python -m pytest tests/unit tests/contract -m "not services" -q $(ARGS)
+	$(BIN)/python -m pytest tests/unit tests/contract -m "not services" -q -n 2 --hypothesis-profile=quick $(ARGS)
 
 .PHONY: test
 test: $(VENV)/.ready ## The whole suite, on real services that it starts itself

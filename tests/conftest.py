@@ -12,6 +12,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Protocol
 
+import hypothesis
 import pytest
 
 from notifier.sandbox import postgres, rabbitmq
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
     from notifier.sandbox.postgres import PostgresServer
     from notifier.sandbox.rabbitmq import RabbitNode
+
+# Properties are judged by outcome, not by how busy the machine is. `make test-unit` takes fewer examples.
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=30)
+hypothesis.settings.load_profile("default")
 
 _DESK = "services_desk"
 _services = pytest.StashKey[services.Services]()
