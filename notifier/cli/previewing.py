@@ -20,10 +20,10 @@ from notifier.event_preview import Format
 from notifier.rendering.renderer import Renderer
 
 if TYPE_CHECKING:
-    from notifier.cli.event_argument import Wanted
     from notifier.cli.program import Context
     from notifier.config import Settings
     from notifier.event_preview import Preview, Situation
+    from notifier.inbox_events import Wanted
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 _ENDINGS: dict[Format, str] = {"html": "html", "text": "txt", "eml": "eml", "subject": "subject.txt"}

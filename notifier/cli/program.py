@@ -41,6 +41,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "smtp": ("smtp_commands", "The customers' mail servers: list, show, set, delete, test."),
     "preferences": ("preference_commands", "Who wants which mails: list, set, delete, import, export."),
     "secrets": ("encryption_keys", "Make and rotate encryption keys."),
+    "tokens": ("token_commands", "Tokens of the REST API: create, list, revoke."),
+    "api": ("api_process", "Serve the REST API."),
     "demo": ("demo", "Run everything on this machine, with sample events; no set-up."),
     "maintain": ("maintenance", "Delete what is older than retention.days."),
 }

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, SecretStr
 
 from notifier.config.section import Section
-from notifier.config.values import (  # noqa: TC001 - pydantic reads the annotations when it runs
+from notifier.config.values import (
+    NAMED_NETWORKS,
     AmqpUrl,
     BindingKeys,
     DatabaseUrl,
     Host,
     Name,
+    Networks,
     OptionalDomain,
     OptionalMailbox,
     OptionalPath,
@@ -137,7 +140,7 @@ class Smtp(Section):
 
 
 class Api(Section):
-    """The REST API (`notifier api`)."""
+    """The REST API (`notifier api`); its limits count per process."""
 
     host: Host = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8081, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
@@ -146,6 +149,17 @@ class Api(Section):
     )
     failed_logins_per_minute: int = Field(
         default=10, ge=1, le=1_000_000, description="Failed authentications one address may make in a minute."
+    )
+    max_request_bytes: int = Field(
+        default=1048576,
+        ge=16384,
+        le=100 * 1024 * 1024,
+        description="A larger request body is refused; an import of many preferences may need more.",
+    )
+    trusted_proxies: Networks = Field(
+        default=tuple(ip_network(text) for text in NAMED_NETWORKS["loopback"]),
+        description="Networks of the reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
+        json_schema_extra={"default": ["loopback"]},
     )
 
 

@@ -49,11 +49,26 @@ class Owner:
     has_access: bool
 
 
-def checked(request: PreferenceRequest, *, owner: Owner | None, rules: Rules) -> PreferenceRequest:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Writer:
+    """Who writes preferences: for users of these customers, and with `only_user` for that user alone.
+
+    The operator at the command line has no such limits: there a writer is None.
+    """
+
+    customer_ids: frozenset[int]
+    only_user: int | None = None
+
+
+def checked(
+    request: PreferenceRequest, *, owner: Owner | None, rules: Rules, writer: Writer | None = None
+) -> PreferenceRequest:
     """Return the request as it is stored: the address normalised, job types without repetition.
 
-    owner is None when there is no such user. Raises InvalidInput with every fault and its cure.
+    owner is None when there is no such user, or none the writer may know of. Raises InvalidInput with every fault
+    and its cure; a writer who may not write this preference at all learns nothing else.
     """
+    _check_writer(request, writer)
     problems: dict[str, list[str]] = {}
     _check_owner(request, owner, problems)
     _check_event_type(request, owner, rules, problems)
@@ -63,6 +78,16 @@ def checked(request: PreferenceRequest, *, owner: Owner | None, rules: Rules) ->
     if problems:
         raise InvalidInput(problems)
     return replace(request, email_address=address, job_types=job_types)
+
+
+def _check_writer(request: PreferenceRequest, writer: Writer | None) -> None:
+    if writer is None:
+        return
+    if request.customer_id not in writer.customer_ids:
+        raise InvalidInput({"customer_id": [f"there is no customer {request.customer_id} among yours"]})
+    if writer.only_user is not None and request.user_id != writer.only_user:
+        cure = f"your own preferences have user {writer.only_user}"
+        raise InvalidInput({"user_id": [f"only admins write the preferences of others; {cure}"]})
 
 
 def _check_owner(request: PreferenceRequest, owner: Owner | None, problems: dict[str, list[str]]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from notifier.domain.errors import InvalidInput, NotFound
-from notifier.domain.preferences import Owner, PreferenceRequest, checked
+from notifier.domain.preferences import Owner, PreferenceRequest, Writer, checked
 from notifier.store.pages import Page, Slice, rows_and_total
 from notifier.store.tables import customers, users
 from notifier.store.tables import notification_preferences as preferences
@@ -80,7 +80,10 @@ _ROWS: sa.Select[Any] = (
 )
 
 _OWNERS = """
-SELECT q.ordinal, u.id IS NOT NULL AS known, u.username, u.role, a.user_id IS NOT NULL AS has_access
+SELECT q.ordinal,
+    u.id IS NOT NULL AND (%(within)s::bigint[] IS NULL OR EXISTS (SELECT 1 FROM customer_users x
+        WHERE x.user_id = u.id AND x.customer_id = ANY(%(within)s::bigint[]))) AS known,
+    u.username, u.role, a.user_id IS NOT NULL AS has_access
 FROM unnest(%(customers)s::bigint[], %(users)s::bigint[])
     WITH ORDINALITY AS q (customer_id, user_id, ordinal)
 LEFT JOIN users u ON u.id = q.user_id
@@ -150,22 +153,31 @@ def save(connection: Connection, request: PreferenceRequest, *, rules: Rules) ->
 
     Raises InvalidInput.
     """
-    (row_id,) = _write(connection, [_checked_alone(connection, request, rules)])
+    (row_id,) = _write(connection, [_checked_alone(connection, request, rules, None)])
     return get(connection, row_id)
 
 
-def add(connection: Connection, request: PreferenceRequest, *, rules: Rules) -> StoredPreference:
+def add(
+    connection: Connection, request: PreferenceRequest, *, rules: Rules, writer: Writer | None = None
+) -> StoredPreference:
     """Write a preference that must not exist yet. Raises InvalidInput."""
+    wanted = _checked_alone(connection, request, rules, writer)
     _refuse_taken_key(connection, request, but=None)
-    return save(connection, request, rules=rules)
+    (row_id,) = _write(connection, [wanted])
+    return get(connection, row_id)
 
 
 def replace(
-    connection: Connection, preference_id: int, request: PreferenceRequest, *, rules: Rules
+    connection: Connection,
+    preference_id: int,
+    request: PreferenceRequest,
+    *,
+    rules: Rules,
+    writer: Writer | None = None,
 ) -> StoredPreference:
     """Change the preference of this id into what is requested. Raises InvalidInput, NotFound."""
+    wanted = _checked_alone(connection, request, rules, writer)
     _refuse_taken_key(connection, request, but=preference_id)
-    wanted = _checked_alone(connection, request, rules)
     parameters = {**_as_row(wanted), "job_types": list(wanted.job_types) or None, "id": preference_id}
     connection.exec_driver_sql(_REPLACE, parameters)
     return get(connection, preference_id)
@@ -176,15 +188,17 @@ def save_many(
     requests: Mapping[int, PreferenceRequest],
     *,
     rules: Rules,
+    writer: Writer | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Write the preferences of an import, by line number: all of them, or none; returns how many.
 
-    Call it inside a transaction. `progress` gets the number written so far. Raises InvalidInput, whose fields
+    Call it inside a transaction. `writer` as in `domain.preferences.checked`; None: no limits. `progress` gets the
+    number written so far. Raises InvalidInput, whose fields
     are `line N`, for every faulty line and for lines about the same preference.
     """
     lines = list(requests)
-    owners = _owners(connection, [requests[line] for line in lines])
+    owners = _owners(connection, [requests[line] for line in lines], writer)
     problems: dict[str, list[str]] = {}
     good: list[PreferenceRequest] = []
     first: dict[tuple[int, int, str], int] = {}
@@ -195,7 +209,7 @@ def save_many(
             problems[f"line {line}"] = [f"is about the same user, customer and event type as line {seen}"]
             continue
         try:
-            good.append(checked(request, owner=owner, rules=rules))
+            good.append(checked(request, owner=owner, rules=rules, writer=writer))
         except InvalidInput as exc:
             faults = [f"{field}: {text}" for field, texts in exc.problems.items() for text in texts]
             problems[f"line {line}"] = faults
@@ -239,13 +253,19 @@ def _refuse_taken_key(connection: Connection, request: PreferenceRequest, *, but
         raise InvalidInput({"event_type": [text]})
 
 
-def _checked_alone(connection: Connection, request: PreferenceRequest, rules: Rules) -> PreferenceRequest:
-    (owner,) = _owners(connection, [request])
-    return checked(request, owner=owner, rules=rules)
+def _checked_alone(
+    connection: Connection, request: PreferenceRequest, rules: Rules, writer: Writer | None
+) -> PreferenceRequest:
+    (owner,) = _owners(connection, [request], writer)
+    return checked(request, owner=owner, rules=rules, writer=writer)
 
 
-def _owners(connection: Connection, requests: Sequence[PreferenceRequest]) -> list[Owner | None]:
+def _owners(
+    connection: Connection, requests: Sequence[PreferenceRequest], writer: Writer | None
+) -> list[Owner | None]:
+    """Return whom each request is about; None for a user who does not exist, or not for this writer."""
     parameters = {
+        "within": None if writer is None else sorted(writer.customer_ids),
         "customers": [r.customer_id for r in requests],
         "users": [r.user_id for r in requests],
     }

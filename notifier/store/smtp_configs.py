@@ -84,18 +84,24 @@ def find(
     part: Slice = Slice(),  # noqa: B008 - frozen
 ) -> Page[StoredServer]:
     """Return one page of the servers, of these customers if given, in the order of customers."""
-    query = _ROWS.order_by(servers.c.customer_id)
-    if customer_ids is not None:
-        wanted = sa.any_(sa.literal(list(customer_ids), sa.ARRAY(sa.BigInteger)))
-        query = query.where(servers.c.customer_id == wanted)
+    query = _of(_ROWS.order_by(servers.c.customer_id), customer_ids)
     rows, total = rows_and_total(connection, query, part)
     return Page(items=tuple(_stored(row) for row in rows), total=total)
 
 
-def read(connection: Connection, server_id: int) -> StoredServer | None:
-    """Return the server of this id; None when it is gone."""
-    row = connection.execute(_ROWS.where(servers.c.id == server_id)).one_or_none()
+def read(
+    connection: Connection, server_id: int, *, customer_ids: tuple[int, ...] | None = None
+) -> StoredServer | None:
+    """Return the server of this id, of these customers if given; None when there is none."""
+    row = connection.execute(_of(_ROWS.where(servers.c.id == server_id), customer_ids)).one_or_none()
     return None if row is None else _stored(row)
+
+
+def _of(query: sa.Select[Any], customer_ids: tuple[int, ...] | None) -> sa.Select[Any]:
+    if customer_ids is None:
+        return query
+    wanted = sa.any_(sa.literal(list(customer_ids), sa.ARRAY(sa.BigInteger)))
+    return query.where(servers.c.customer_id == wanted)
 
 
 def of_customer(connection: Connection, customer_id: int) -> StoredServer | None:
@@ -113,6 +119,16 @@ def get(connection: Connection, customer_id: int) -> StoredServer:
         )
         raise NotFound(msg)
     return server
+
+
+def add(connection: Connection, customer_id: int, change: SmtpChange, *, box: SecretBox) -> StoredServer:
+    """Make the server of a customer who has none. Raises as `save`, and InvalidInput when there is one."""
+    _lock_customer(connection, customer_id)
+    stored = of_customer(connection, customer_id)
+    if stored is not None:
+        text = f"has an SMTP configuration already, {stored.server_id}; change that one"
+        raise InvalidInput({"customer_id": [text]})
+    return save(connection, customer_id, change, box=box)
 
 
 def save(connection: Connection, customer_id: int, change: SmtpChange, *, box: SecretBox) -> StoredServer:

@@ -42,7 +42,14 @@ if TYPE_CHECKING:
 
     from tests.services import Database
 
-ROLES = ("notifier_owner", "notifier_admin", "notifier_worker", "notifier_sync", "notifier_reader")
+ROLES = (
+    "notifier_owner",
+    "notifier_admin",
+    "notifier_worker",
+    "notifier_sync",
+    "notifier_reader",
+    "notifier_api",
+)
 
 # Roles belong to the whole cluster: two processes that make them at once would be in each other's way.
 pytestmark = pytest.mark.xdist_group("database_roles")

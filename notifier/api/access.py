@@ -1,0 +1,117 @@
+"""Who is asking, and what they may see and do: tokens, roles, the scope of customers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import structlog
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from notifier.api.guard import USER
+from notifier.api.parts import Parts, PartsOf
+from notifier.api.problems import Refusal, too_many
+from notifier.api.rate_limits import address_key
+from notifier.bearer_tokens import token_hash
+from notifier.domain.preferences import Writer
+from notifier.store import api_tokens
+from notifier.store.scope import Scope
+
+if TYPE_CHECKING:
+    from notifier.domain.vocabulary import Role
+
+MAX_TOKEN = 200  # characters
+
+_SCHEME = HTTPBearer(
+    auto_error=False, description="A token of `notifier tokens create`, with the rights of its user."
+)
+_CURE = "send Authorization: Bearer TOKEN with a token of `notifier tokens create`"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caller:
+    """A user with a valid token. `customer_ids`: what the user has access to; everything is limited to it."""
+
+    user_id: int
+    username: str
+    role: Role
+    customer_ids: tuple[int, ...]
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the user manages the customers."""
+        return self.role == "admin"
+
+    @property
+    def scope(self) -> Scope:
+        """What the database lets the request see."""
+        return Scope(customer_ids=self.customer_ids, user_id=self.user_id)
+
+    @property
+    def only_user(self) -> int | None:
+        """Whose preferences the caller manages: None means all of the customers."""
+        return None if self.is_admin else self.user_id
+
+    @property
+    def writer(self) -> Writer:
+        """Whose preferences the caller may write."""
+        return Writer(customer_ids=frozenset(self.customer_ids), only_user=self.only_user)
+
+    def among(self, customer_id: int | None) -> tuple[int, ...]:
+        """Return the customers a filter leaves of the caller's own."""
+        if customer_id is None:
+            return self.customer_ids
+        return (customer_id,) if customer_id in self.customer_ids else ()
+
+
+def _caller(
+    request: Request, parts: PartsOf, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_SCHEME)]
+) -> Caller:
+    token = given.credentials if given else ""
+    hashed = token_hash(token)
+    address = address_key(request.client.host if request.client else "")
+    refuse_failing(parts, address, unless=hashed)
+    bearer = None
+    if token and len(token) <= MAX_TOKEN:
+        with parts.begin(Scope(token_hash=hashed)) as connection:
+            bearer = api_tokens.bearer(connection, hashed)
+    if bearer is None:
+        parts.failures.take(address)
+        log.warning("api_authentication_failed", client=address)
+        why = "the token is unknown, expired or revoked" if token else "the request has no token"
+        raise Refusal(401, f"{why}; {_CURE}", {"WWW-Authenticate": "Bearer"})
+    wait = parts.per_token.wait(hashed)
+    if wait:
+        limit = parts.settings.api.requests_per_minute
+        raise too_many(wait, f"a token may make {limit} requests in a minute; wait and go on more slowly")
+    parts.per_token.take(hashed)
+    request.scope[USER] = bearer.user_id
+    return Caller(
+        user_id=bearer.user_id,
+        username=bearer.username,
+        role=bearer.role,
+        customer_ids=bearer.customer_ids,
+    )
+
+
+def refuse_failing(parts: Parts, address: str, *, unless: bytes | None = None) -> None:
+    """Refuse an address that failed too often. Tokens accepted of late pass: others may share the address."""
+    wait = parts.failures.wait(address)
+    if wait and (unless is None or not parts.per_token.knows(unless)):
+        raise too_many(wait, "too many failed authentications from this address; wait and check the token")
+
+
+CallerOf = Annotated[Caller, Depends(_caller)]
+
+
+def _admin(caller: CallerOf) -> Caller:
+    if not caller.is_admin:
+        text = f"only admins may do this, and the role of {caller.username} is {caller.role}"
+        raise Refusal(403, text)
+    return caller
+
+
+AdminOf = Annotated[Caller, Depends(_admin)]

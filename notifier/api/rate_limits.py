@@ -1,0 +1,69 @@
+"""How many requests a key may make in a minute; counted in this process."""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+KEPT = 10_000  # keys; the one not seen for longest is forgotten, which favours it
+
+
+@dataclass(slots=True)
+class _Bucket:
+    left: float
+    at: float
+
+
+class RateLimit:
+    """A bucket of `per_minute` permits for each key, refilled evenly; thread-safe. clock gives seconds."""
+
+    def __init__(self, per_minute: int, *, clock: Callable[[], float]) -> None:
+        self._size = float(per_minute)
+        self._rate = per_minute / 60
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._buckets: OrderedDict[Hashable, _Bucket] = OrderedDict()
+
+    def wait(self, key: Hashable) -> float:
+        """Return for how many seconds the key must wait; 0 when it need not."""
+        with self._lock:
+            bucket = self._refilled(key)
+        return 0.0 if bucket is None or bucket.left >= 1 else (1 - bucket.left) / self._rate
+
+    def take(self, key: Hashable) -> None:
+        """Use one permit, also when there is none left: whoever goes on waits longer, up to a minute."""
+        with self._lock:
+            bucket = self._refilled(key) or _Bucket(left=self._size, at=self._clock())
+            bucket.left = max(bucket.left - 1, 1 - self._size)
+            self._buckets[key] = bucket
+            self._buckets.move_to_end(key)
+            if len(self._buckets) > KEPT:
+                self._buckets.popitem(last=False)
+
+    def knows(self, key: Hashable) -> bool:
+        """Tell whether the key was seen of late."""
+        with self._lock:
+            return key in self._buckets
+
+    def _refilled(self, key: Hashable) -> _Bucket | None:
+        bucket = self._buckets.get(key)
+        if bucket is not None:
+            now = self._clock()
+            bucket.left = min(self._size, bucket.left + (now - bucket.at) * self._rate)
+            bucket.at = now
+        return bucket
+
+
+def address_key(host: str) -> str:
+    """Return what one person has of addresses: an IPv4 address, or a /64 of IPv6."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else host  # noqa: PLR2004 - IPv6
