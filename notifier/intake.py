@@ -11,7 +11,7 @@ import structlog
 from notifier.broker.messages import Settle
 from notifier.domain.errors import DataRejected, InvalidEvent
 from notifier.domain.events import UnknownEvent, decode
-from notifier.domain.masking import mask_text
+from notifier.domain.masking import mask_json_source
 from notifier.domain.vocabulary import InboxOutcome
 from notifier.store import inbox
 
@@ -175,7 +175,7 @@ def _outcome(entry: inbox.NewEvent, answer: inbox.Stored) -> Answer:
 
 
 def _note_rejection(connection: Connection, message: BrokerMessage, fault: InvalidEvent) -> None:
-    head = mask_text(message.body[:_HEAD].decode("utf-8", "replace")).encode("utf-8", "replace")
+    head = mask_json_source(message.body[:_HEAD].decode("utf-8", "replace")).encode("utf-8", "replace")
     inbox.reject(
         connection,
         reason=fault.reason,

@@ -15,7 +15,7 @@ from notifier.cli.arguments import confirm, yes_option
 from notifier.cli.output import json_option
 from notifier.cli.program import FAILED
 from notifier.domain.errors import DatabaseUnavailable, NotFound
-from notifier.domain.masking import mask_text
+from notifier.domain.masking import mask_json_source
 from notifier.store import rejected
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def _summary(letter: DeadLetter, row: Rejected | None) -> dict[str, object]:
 
 def _details(letter: DeadLetter, row: Rejected | None) -> dict[str, object]:
     message, death = letter.message, letter.death
-    head = mask_text(message.body[:_SHOWN_BYTES].decode("utf-8", "replace"))
+    head = mask_json_source(message.body[:_SHOWN_BYTES].decode("utf-8", "replace"))
     return {
         **_summary(letter, row),
         "rejected_event": row.id if row else None,

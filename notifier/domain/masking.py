@@ -21,6 +21,12 @@ _ANY_HINT: Final = re.compile(
     "|".join(sorted({re.escape(hint) for one in SECRET_PATTERNS for hint in one.hints}))
 )
 _OPENING_QUOTE: Final = re.compile(r"""(?:\\?["'])?""")
+# An odd number of backslashes before the letter; an even one is a text with backslashes (RFC 8259 section 7).
+_ESCAPED: Final = re.compile(r"(?<!\\)((?:\\\\)*+)\\([nrt])")
+_QUOTE: Final = re.compile(r'(?<!\\)"')
+_UNESCAPED: Final = {"n": "\n", "r": "\r", "t": "\t"}
+_ASIDE: Final = str.maketrans("\n\r\t", "\x1c\x1d\x1e")  # real ones, which JSON has between its values only
+_BACK: Final = str.maketrans("\x1c\x1d\x1e", "\n\r\t")
 _BASE64_LINE: Final = re.compile(r"[ \t]*[A-Za-z0-9+/]{16,}={0,2}[ \t]*(?:\r?\n)?")
 
 
@@ -34,6 +40,19 @@ def mask_text(text: str) -> str:
         if any(hint in lowered for hint in pattern.hints):
             masked = pattern.expression.sub(_hide, masked)
     return masked
+
+
+def mask_json_source(text: str) -> str:
+    """`mask_text` for JSON as it was written, perhaps broken: each line of each string is a line of its own.
+
+    Without that a device's configuration in one string is one line, and only the first secret in it is found.
+    """
+    plain = _QUOTE.sub("\n\x1f\n", text.translate(_ASIDE))
+    plain = _ESCAPED.sub(lambda found: found[1] + _UNESCAPED[found[2]], plain)
+    masked = mask_text(plain).replace("\n\x1f\n", '"')
+    for letter, character in _UNESCAPED.items():
+        masked = masked.replace(character, "\\" + letter)
+    return mask_text(masked.translate(_BACK))
 
 
 def mask_json(value: JsonValue) -> JsonValue:
