@@ -63,7 +63,7 @@ docs: $(VENV)/.ready ## Write the generated documents again (event schema, Async
 
 .PHONY: test-unit
 test-unit: $(VENV)/.ready ## Unit tests and contract tests on fakes: no network, seconds
-	$(BIN)/python -m pytest tests/unit tests/contract -m "not services" -q --hypothesis-profile=quick $(ARGS)
+	$(BIN)/python -m pytest tests/unit tests/contract -m "not services" -q -p no:schemathesis --hypothesis-profile=quick $(ARGS)
 
 .PHONY: test
 test: $(VENV)/.ready ## The whole suite, on real services that it starts itself
