@@ -149,7 +149,8 @@ def test_one_dead_customer_with_thousands_of_mails_delays_nobody_else(world: Wor
         wait_many(world, dead, 5000)
         # As if it had died just now: several connections may be tried, and hang.
         world.database.execute(
-            "UPDATE smtp_breakers b SET proven = true FROM smtp_configs s WHERE s.id = b.server_id AND s.customer_id = %s",
+            "UPDATE smtp_breakers b SET proven = true FROM smtp_configs s"
+            " WHERE s.id = b.server_id AND s.customer_id = %s",
             (dead.id,),
         )
         with Watch(world, [dead]) as watch:
@@ -162,7 +163,9 @@ def test_one_dead_customer_with_thousands_of_mails_delays_nobody_else(world: Wor
         world.workers[0].kill()
 
 
-def test_more_dead_customers_than_senders_delay_the_others_little(world: World) -> None:  # F36
+def test_more_customers_without_a_living_server_than_senders_delay_the_others_little(
+    world: World,
+) -> None:  # F36
     with dead_port() as hanging, silent_port() as silent:
         dead = [world.customer(port=port) for port in [hanging] * 10 + [silent] * 10]
         world.worker(delivery__breaker_initial=5, delivery__breaker_max=30).ready()
