@@ -60,6 +60,8 @@ GRANT SELECT ON schema_migrations, customers, users, customer_users, job_events,
 GRANT SELECT, INSERT, UPDATE, DELETE ON smtp_configs, notification_preferences TO notifier_api;
 GRANT INSERT, UPDATE (status, failure_reason, finished_at, error_message) ON notification_events TO notifier_api;
 GRANT UPDATE (next_due_at) ON delivery_lanes TO notifier_api;
+GRANT UPDATE (open_until, failures, refusals, trips, proven, last_error, last_reason, last_fault_at) ON smtp_breakers
+    TO notifier_api;
 GRANT SELECT, UPDATE (last_used_at) ON api_tokens TO notifier_api;
 
 -- Row-level security, for this role alone. The first policy leaves everybody else as if there were none; the second

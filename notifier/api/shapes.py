@@ -8,12 +8,13 @@ from fastapi import Path, Query, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from notifier.api.problems import Refusal
+from notifier.domain.smtp_settings import MAX_PEM
 from notifier.domain.vocabulary import MAX_ID
 from notifier.store.pages import Page, Slice
 
 MAX_PAGE_SIZE = 500
 MAX_PAGE = 1_000_000_000
-MAX_TEXT = 100_000  # characters of one field; what is allowed is decided by the field's own rule
+MAX_TEXT = 1000  # characters of one field; what is allowed is decided by the field's own rule
 
 T = TypeVar("T")
 
@@ -28,6 +29,7 @@ Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 IdInPath = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
 IdFilter = Annotated[int | None, Query(ge=1, le=MAX_ID)]
 Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_storable)]
+Pem = Annotated[str, Field(max_length=MAX_PEM), AfterValidator(_storable)]
 
 
 class Body(BaseModel):

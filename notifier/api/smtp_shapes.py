@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from notifier.api.shapes import Answer, Body, Id, PageOf, Text
+from notifier.api.shapes import Answer, Body, Id, PageOf, Pem, Text
 from notifier.domain.smtp_settings import MASK, MAX_PORT, SmtpChange
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ UseSsl = Annotated[bool, Field(description="TLS from the first byte; never toget
 Password = Annotated[Text | None, Field(description=_PASSWORD)]
 Reply = Annotated[Text | None, Field(description="Address for replies; null: the sender.")]
 Enabled = Annotated[bool, Field(description="false: the customer gets no mail at all.")]
-Ca = Annotated[Text | None, Field(description="PEM of a private authority to trust as well.")]
+Ca = Annotated[Pem | None, Field(description="PEM of a private authority to trust as well.")]
 Plaintext = Annotated[bool, Field(description="Let the password travel without TLS; for closed networks.")]
 
 
