@@ -62,6 +62,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.stash[_services].close()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Make xdist's groups count: it writes them to an attribute that pytest reads no more since 9.2."""
+    for item in items:
+        grouped = getattr(item, "_nodeid", item.nodeid)
+        if grouped != item.nodeid:
+            item._id = type(item.id).parse(grouped)
+
+
 def _ask(config: pytest.Config, kind: services.Kind) -> str:
     if _services in config.stash:
         return config.stash[_services].ask(kind)
