@@ -1,0 +1,205 @@
+"""Whose mails are claimed next, and how many at once (D30, D31, T18, T19), on a real database."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import pytest
+
+from notifier.store import claims
+from notifier.store.engine import OwnConnection
+from tests.store_rows import add_customer, add_event, add_mail, number, wake
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
+
+
+def claim(
+    connection: Connection,
+    token: UUID | None = None,
+    *,
+    connections: int = 4,
+    unproven: bool = True,
+    alone: bool = False,
+    slow: str = "{}",
+) -> claims.Batch | None:
+    return claims.claim(
+        connection,
+        token=token or uuid4(),
+        worker="test",
+        lease=480,
+        limit=16,
+        connections=connections,
+        unproven=unproven,
+        alone=alone,
+        slow=slow,
+    )
+
+
+def customer_with(connection: Connection, mails: int, *, own_server: bool = True, proven: bool = True) -> int:
+    """A customer with due mails and, unless told otherwise, a proven server of its own."""
+    customer = add_customer(connection)
+    if own_server:
+        connection.exec_driver_sql(
+            "INSERT INTO smtp_configs (customer_id, host, from_email) VALUES (%(c)s, 'mail.example', 'a@b.example')",
+            {"c": customer},
+        )
+    connection.exec_driver_sql(
+        "UPDATE smtp_breakers SET proven = %(p)s WHERE server_id ="
+        " coalesce((SELECT id FROM smtp_configs WHERE customer_id = %(c)s), 0)",
+        {"c": customer, "p": proven},
+    )
+    event = add_event(connection, customer)
+    for _ in range(mails):
+        add_mail(connection, customer, event)
+    wake(connection, customer)
+    return customer
+
+
+def test_customers_take_turns_however_many_mails_one_has(connection: Connection) -> None:
+    """T18: a customer with a mountain of mails is served once while each of the others is."""
+    busy = customer_with(connection, 100)
+    others = [customer_with(connection, 1) for _ in range(5)]
+    served = [batch.customer_id for _ in range(6) if (batch := claim(connection)) is not None]
+    assert sorted(served) == sorted([busy, *others])
+
+
+def test_a_batch_is_all_due_mails_of_one_customer_up_to_16_the_oldest_first(connection: Connection) -> None:
+    customer = customer_with(connection, 20)
+    batch = claim(connection)
+    assert batch is not None
+    assert (batch.customer_id, len(batch.mails)) == (customer, 16)
+    assert [mail.id for mail in batch.mails] == sorted(mail.id for mail in batch.mails)
+    rest = claim(connection)
+    assert rest is not None
+    assert len(rest.mails) == 4
+    assert claim(connection) is None
+
+
+def test_a_slow_server_gets_small_batches(connection: Connection) -> None:
+    customer_with(connection, 5)
+    server = number(connection, "SELECT id FROM smtp_configs")
+    batch = claim(connection, slow=f'{{"{server}": 2}}')
+    assert batch is not None
+    assert len(batch.mails) == 2
+
+
+def test_a_mail_that_may_have_left_already_travels_alone(connection: Connection) -> None:
+    """Bad neighbours cannot use up its max_ambiguous."""
+    customer_with(connection, 4)
+    connection.exec_driver_sql(
+        "UPDATE notification_events SET ambiguous_count = 1 WHERE id = (SELECT min(id) + 1 FROM notification_events)"
+    )
+    sizes = [len(batch.mails) for _ in range(3) if (batch := claim(connection)) is not None]
+    assert sorted(sizes) in ([1, 3], [1, 1, 2])
+
+
+def test_every_mail_travels_alone_where_an_ambiguous_one_is_not_repeated(connection: Connection) -> None:
+    customer_with(connection, 3)
+    batch = claim(connection, alone=True)
+    assert batch is not None
+    assert len(batch.mails) == 1
+
+
+def test_an_open_breaker_keeps_its_customers_mails_and_nobody_else_s(connection: Connection) -> None:
+    held = customer_with(connection, 1)
+    free = customer_with(connection, 1)
+    connection.exec_driver_sql(
+        "UPDATE smtp_breakers SET open_until = now() + interval '1 hour' WHERE server_id ="
+        " (SELECT id FROM smtp_configs WHERE customer_id = %(c)s)",
+        {"c": held},
+    )
+    batch = claim(connection)
+    assert batch is not None
+    assert batch.customer_id == free
+    assert claim(connection) is None
+
+
+def test_a_half_open_breaker_is_tried_with_one_mail(connection: Connection) -> None:
+    customer_with(connection, 5, proven=False)
+    connection.exec_driver_sql("UPDATE smtp_breakers SET trips = 1, open_until = now() - interval '1 second'")
+    batch = claim(connection)
+    assert batch is not None
+    assert len(batch.mails) == 1
+    assert claim(connection) is None
+
+
+def test_an_unproven_server_gets_one_connection_and_only_from_senders_that_may(
+    connection: Connection,
+) -> None:
+    customer_with(connection, 40, proven=False)
+    assert claim(connection, unproven=False) is None
+    assert claim(connection) is not None
+    assert claim(connection) is None
+
+
+def test_a_proven_server_gets_as_many_connections_as_allowed(connection: Connection) -> None:
+    customer_with(connection, 100)
+    got = [claim(connection, connections=3) for _ in range(5)]
+    assert [batch is not None for batch in got] == [True, True, True, False, False]
+
+
+def test_customers_without_a_server_share_the_default_s_connections(connection: Connection) -> None:
+    for _ in range(5):
+        customer_with(connection, 1, own_server=False)
+    got = [claim(connection, connections=2) for _ in range(4)]
+    assert [batch is not None for batch in got] == [True, True, False, False]
+
+
+def test_an_expired_mail_is_not_claimed(connection: Connection) -> None:
+    customer_with(connection, 1)
+    connection.exec_driver_sql("UPDATE notification_events SET expires_at = now() - interval '1 second'")
+    assert claim(connection) is None
+
+
+@pytest.mark.parametrize("own_server", [True, False])
+def test_eight_claimers_at_once_never_exceed_the_cap_and_take_no_mail_twice(
+    engine: Engine, connection: Connection, *, own_server: bool
+) -> None:
+    """T19."""
+    for _ in range(1 if own_server else 6):
+        customer_with(connection, 120 if own_server else 20, own_server=own_server)
+    start = threading.Barrier(8)
+    taken: list[tuple[UUID, tuple[int, ...]]] = []
+
+    def claimer() -> None:
+        database = OwnConnection(engine)
+        start.wait(10)
+        for _ in range(6):
+            token = uuid4()
+            batch = database.run(claim, token)
+            if batch is not None:
+                taken.append((token, tuple(mail.id for mail in batch.mails)))
+        database.close()
+
+    threads = [threading.Thread(target=claimer) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    ids = [row_id for _, batch in taken for row_id in batch]
+    assert len(ids) == len(set(ids))
+    assert len(taken) == 4
+
+
+def test_a_lost_claim_can_be_given_back(connection: Connection) -> None:
+    customer_with(connection, 3)
+    token = uuid4()
+    assert claim(connection, token) is not None
+    assert claims.release(connection, token=token) == 1
+    again = claim(connection)
+    assert again is not None
+    assert len(again.mails) == 3
+
+
+def test_a_lane_that_another_claim_holds_is_told_from_an_empty_one(
+    engine: Engine, connection: Connection
+) -> None:
+    assert not claims.claimable(connection, connections=4, unproven=True)
+    customer_with(connection, 1)
+    with engine.begin() as other:
+        other.exec_driver_sql("SELECT FROM delivery_lanes FOR UPDATE")
+        assert claim(connection) is None
+        assert claims.claimable(connection, connections=4, unproven=True)
