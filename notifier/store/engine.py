@@ -28,6 +28,7 @@ _CONNECT = {
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,  # ms; keepalives do not fire while sent data waits for its acknowledgement
 }
 _DATA_FAULTS = ("22", "23")  # data exception, integrity constraint violation
 
