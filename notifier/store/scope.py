@@ -24,6 +24,9 @@ SELECT set_config('notifier.customers', %(customers)s, true), set_config('notifi
     set_config('notifier.token', %(token)s, true)
 """
 _BECOME = "SELECT set_config('role', %(role)s, true)"
+_MEMBER = """
+SELECT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = %(role)s AND pg_has_role(current_user, oid, 'MEMBER'))
+"""
 _IN_FORCE = """
 SELECT has_table_privilege('notification_events', 'SELECT') AND row_security_active('notification_events')
 """
@@ -40,14 +43,18 @@ class Scope:
 
 def in_force(engine: Engine) -> bool:
     """Tell whether this login can become notifier_api, and is limited then."""
-    try:
-        with engine.connect() as connection:
+    with engine.connect() as connection:
+        if not connection.exec_driver_sql(_MEMBER, {"role": ROLE}).scalar_one():
+            return False
+        try:
             connection.exec_driver_sql(_BECOME, {"role": ROLE})
             return bool(connection.exec_driver_sql(_IN_FORCE).scalar_one())
-    except DatabaseUnavailable as exc:
-        if "(22023)" in str(exc) or "(42501)" in str(exc):  # no such role, or not ours to become
-            return False
-        raise
+        except DatabaseUnavailable as exc:
+            if "(42" in str(
+                exc
+            ):  # a member without the right to become it (PostgreSQL 16), or without the schema
+                return False
+            raise
 
 
 def limit(engine: Engine, *, enforced: bool) -> None:

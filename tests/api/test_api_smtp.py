@@ -157,7 +157,7 @@ def test_a_fault_is_told_with_its_field_and_nothing_is_stored(
 def test_text_that_cannot_be_stored_is_refused_and_no_server_error(
     admin: httpx.Client, customer: int
 ) -> None:
-    body = '{"customer": %d, "host": "a\\ud800", "from_email": "a@b.example"}' % customer
+    body = f'{{"customer": {customer}, "host": "a\\ud800", "from_email": "a@b.example"}}'
     answer = admin.post("/smtp/", content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, list(answer.json())) == (400, ["host"])
 

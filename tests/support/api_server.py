@@ -18,7 +18,7 @@ from notifier.bearer_tokens import new_token, token_hash
 from notifier.config import Settings
 from notifier.encryption import generate_key
 from notifier.rendering.renderer import Renderer
-from tests.store_rows import add_customer, add_event, add_mail, add_user, next_name
+from tests.store_rows import add_customer, add_event, add_mail, add_user
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -140,8 +140,7 @@ def _complete(connection: Connection, event: int, customer: int) -> None:
 @contextlib.contextmanager
 def served(settings: Settings, engine: Engine, renderer: Renderer, **chosen: Any) -> Iterator[Api]:
     """Serve an API from a thread of this process."""
-    listener = listen("127.0.0.1", 0)
-    with limited_engine(settings) as limited:
+    with limited_engine(settings) as limited, contextlib.closing(listen("127.0.0.1", 0)) as listener:
         made = parts.make(settings, engine=limited, renderer=renderer, **chosen)
         server = uvicorn.Server(configuration(settings, application(made)))
         thread = threading.Thread(target=server.run, args=([listener],), name="api", daemon=True)
@@ -154,14 +153,8 @@ def served(settings: Settings, engine: Engine, renderer: Renderer, **chosen: Any
             api.anonymous.close()
             server.should_exit = True
             thread.join(30)
-            listener.close()
 
 
 def renderer_for(settings: Settings) -> Renderer:
     """The mails' templates, compiled."""
     return Renderer(settings.templates.folder(), wiring.site(settings))
-
-
-def name() -> str:
-    """A name not used before."""
-    return next_name("name")
