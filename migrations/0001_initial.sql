@@ -495,7 +495,7 @@ CREATE FUNCTION claim_batch(
     p_connections integer,   -- most batches of one proven server, over all workers
     p_unproven boolean,      -- may the caller take a server without a success since its last fault?
     p_alone boolean,         -- every batch has one row (on_ambiguous = "fail")
-    p_slow jsonb             -- {"server_id": rows}: smaller batches for slow servers
+    p_slow jsonb             -- {"server_id": rows}: smaller batches for slow servers, 0 for one that hangs just now
 ) RETURNS TABLE (
     id bigint, job_event_id bigint, attempts integer, ambiguous_count integer, recipient_email text, recipient_key text,
     event_type text, rule text, subject text, message_id text, job_id bigint, compliance_result_id bigint,
@@ -519,6 +519,7 @@ BEGIN
     WHERE l.next_due_at <= now()
       AND b.open_until <= now()
       AND (b.proven OR p_unproven)
+      AND coalesce((p_slow ->> l.server_id::text)::integer, p_limit) > 0
       AND (SELECT count(DISTINCT n.lock_token) FROM notification_events n
            WHERE n.server_id = l.server_id AND n.lock_token IS NOT NULL)
           < CASE WHEN b.proven THEN p_connections ELSE 1 END

@@ -110,6 +110,11 @@ class Carriers:
         """Whether every connection was broken because the process must end."""
         return self._pool.aborted
 
+    def ready(self, server: SmtpServer) -> bool:
+        """Whether `take` has a carrier at hand, without connecting."""
+        stands_in = server.server_id == DEFAULT_SERVER_ID and self._transport is not None
+        return stands_in or self._pool.has_free(server)
+
     def take(self, server: SmtpServer) -> Carrier:
         """Return a carrier to this server, connected and logged in. Raises SmtpFault."""
         if server.server_id == DEFAULT_SERVER_ID and self._transport is not None:

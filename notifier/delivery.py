@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from notifier.metrics import Metrics
     from notifier.pace import Pace
     from notifier.routes import Routes
+    from notifier.setups import SetUps
     from notifier.store.claims import Batch, Mail
     from notifier.store.engine import OwnConnection
 
@@ -79,6 +80,7 @@ class Delivery:
         composer: Composer,
         carriers: Carriers,
         pace: Pace,
+        setups: SetUps,
         metrics: Metrics,
         crashpoint: Crashpoint,
         clock: Callable[[], float],
@@ -92,6 +94,7 @@ class Delivery:
         self._composer = composer
         self._carriers = carriers
         self._pace = pace
+        self._setups = setups
         self._metrics = metrics
         self._crashpoint = crashpoint
         self._clock = clock
@@ -113,10 +116,15 @@ class Delivery:
             connections=self._rules.connections,
             unproven=unproven,
             alone=self._rules.retry.on_ambiguous == "fail",
-            slow=json.dumps(self._pace.small_batches(BATCH_ROWS)),
+            slow=self.slow_servers(),
         )
         self._metrics.claimed(len(batch.mails) if batch else 0)
         return batch
+
+    def slow_servers(self) -> str:
+        """Return the batch size of servers that are slow, and 0 for those that hang, as `claims.claim` takes it."""
+        sizes = self._pace.small_batches(BATCH_ROWS) | dict.fromkeys(map(str, self._setups.hanging()), 0)
+        return json.dumps(sizes)
 
     def deliver(self, database: OwnConnection, batch: Batch, claimed_at: float) -> None:
         """Send a claimed batch and write down what became of each mail.
@@ -151,9 +159,12 @@ class Delivery:
         composed = self._compose(batch, server, ledger)
         if not composed:
             return
+        if not self._carriers.ready(server):
+            database.rest()  # connecting may take minutes; others can use the connection meanwhile
         began = self._clock()
         try:
-            carrier = self._carriers.take(server)
+            with self._setups.to(batch.server_id):
+                carrier = self._carriers.take(server)
         except SmtpFault as fault:
             ledger.settle_all(self._unless_cut(fault))
             return

@@ -19,11 +19,17 @@ if TYPE_CHECKING:
 
     from notifier.delivery import Delivery
     from notifier.metrics import Metrics
+    from notifier.setups import SetUps
 
 _LANE_LOCKED_PAUSE = 0.003  # seconds; another claim holds the lane for about as long (D30)
 _DATABASE_PAUSES = (0.1, 0.25, 0.5, 1.0, 2.0)
+_SPARES_PER_SENDER = 4
 
 _log = structlog.get_logger(__name__)
+
+
+def _never() -> bool:
+    return False
 
 
 class Wakeups:
@@ -32,6 +38,7 @@ class Wakeups:
     def __init__(self, most: int) -> None:
         self._most = most
         self._tokens = 0
+        self._ended = False
         self._changed = threading.Condition()
 
     def wake(self, count: int = 1) -> None:
@@ -41,11 +48,17 @@ class Wakeups:
             self._changed.notify(count)
 
     def wait(self) -> None:
-        """Wait for a token and take it."""
+        """Wait for a token and take it; after `end` nobody waits."""
         with self._changed:
-            while self._tokens == 0:
+            while self._tokens == 0 and not self._ended:
                 self._changed.wait()
-            self._tokens -= 1
+            self._tokens = max(0, self._tokens - 1)
+
+    def end(self) -> None:
+        """Wake everybody for good."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
 
 
 class UnprovenSlots:
@@ -77,7 +90,8 @@ class Senders:
     """Runs `count` threads, each the same loop: claim a batch, deliver it, and wait when there is none.
 
     A thread that found work wakes another one, so that a backlog is soon everybody's and a single mail is one
-    thread's. stopping ends the loop between two batches.
+    thread's. A thread that waits for a server that hangs is stood in for by a spare one, up to four times `count`.
+    stopping ends the loop between two batches.
     """
 
     def __init__(
@@ -87,6 +101,7 @@ class Senders:
         engine: Engine,
         delivery: Delivery,
         connections: int,
+        setups: SetUps,
         metrics: Metrics,
         clock: Callable[[], float],
         new_uuid: Callable[[], UUID],
@@ -95,6 +110,7 @@ class Senders:
         self._engine = engine
         self._delivery = delivery
         self._connections = connections
+        self._setups = setups
         self._metrics = metrics
         self._clock = clock
         self._new_uuid = new_uuid
@@ -103,8 +119,10 @@ class Senders:
         self._unproven = UnprovenSlots(count)
         # Daemons: a thread that hangs in a system call must not keep a draining process alive.
         self._threads = [
-            threading.Thread(target=self._run, name=f"sender-{n}", daemon=True) for n in range(count)
+            threading.Thread(target=self._run, args=(_never,), name=f"sender-{n}", daemon=True)
+            for n in range(count)
         ]
+        self._spares: list[threading.Thread] = []
 
     def start(self) -> None:
         """Start the threads; each looks for work at once."""
@@ -116,20 +134,41 @@ class Senders:
         """Mails may be due: let this many idle threads look."""
         self._wakeups.wake(count)
 
+    def look_after(self) -> None:
+        """Once a second: let an idle thread look for work, and stand in for those that wait for a dead server."""
+        self.wake()
+        self._spares = [thread for thread in self._spares if thread.is_alive()]
+        room = _SPARES_PER_SENDER * len(self._threads) - len(self._spares)
+        for _ in range(min(room, self._wanted_spares() - len(self._spares))):
+            spare = threading.Thread(
+                target=self._run, args=(self._too_many,), name="spare-sender", daemon=True
+            )
+            self._spares.append(spare)
+            spare.start()
+
+    def _too_many(self) -> bool:
+        """Tell whether a spare thread is no longer needed."""
+        return self._wanted_spares() < len(self._spares)
+
+    def _wanted_spares(self) -> int:
+        """Two for each thread that hangs: servers seldom die one by one, and the next one may hang, too."""
+        return 2 * len(self._setups.hanging())
+
     def join(self, timeout: float) -> bool:
         """Wait until every thread has ended after `stopping`; False when some had not after timeout seconds."""
-        self.wake(len(self._threads))
+        threads = [*self._threads, *self._spares]
+        self._wakeups.end()
         ends = self._clock() + timeout
-        for thread in self._threads:
+        for thread in threads:
             thread.join(max(0.0, ends - self._clock()))
-        return not any(thread.is_alive() for thread in self._threads)
+        return not any(thread.is_alive() for thread in threads)
 
     @property
     def all_alive(self) -> bool:
         """Whether every thread runs."""
         return all(thread.is_alive() for thread in self._threads)
 
-    def _run(self) -> None:
+    def _run(self, may_go: Callable[[], bool]) -> None:
         database = OwnConnection(self._engine)
         faults = 0
         while not self._stopping.is_set():
@@ -148,6 +187,8 @@ class Senders:
                 self._stopping.wait(_DATABASE_PAUSES[-1])
                 continue
             if not worked:
+                if may_go():
+                    break
                 self._wakeups.wait()
         database.close()
 
@@ -194,7 +235,8 @@ class Senders:
 
     def _lane_was_locked(self, database: OwnConnection, *, unproven: bool) -> bool:
         """Tell whether to look again at once: a lane that another claim held for a moment looks like an empty one."""
-        if not database.run(claims.claimable, connections=self._connections, unproven=unproven):
+        slow = self._delivery.slow_servers()
+        if not database.run(claims.claimable, connections=self._connections, unproven=unproven, slow=slow):
             return False
         self._metrics.claim_locked()
         self._stopping.wait(_LANE_LOCKED_PAUSE)

@@ -43,7 +43,7 @@ class Rounds:
 class Sweeper:
     """One thread per process; several processes share the work, because every task skips locked rows.
 
-    wake lets an idle sender look for work. count_dead_letters may return None when the broker cannot say.
+    look_after_senders is called once a second. count_dead_letters may return None when the broker cannot say.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Sweeper:
         engine: Engine,
         policy: RetryPolicy,
         pool: Pool,
-        wake: Callable[[], None],
+        look_after_senders: Callable[[], None],
         count_dead_letters: Callable[[], int | None],
         vitals: Vitals,
         metrics: Metrics,
@@ -63,7 +63,7 @@ class Sweeper:
         self._database = OwnConnection(engine)
         self._policy = policy
         self._pool = pool
-        self._wake = wake
+        self._look_after_senders = look_after_senders
         self._count_dead_letters = count_dead_letters
         self._vitals = vitals
         self._metrics = metrics
@@ -92,7 +92,7 @@ class Sweeper:
                     self._attempt(task)
                     due[number] = self._clock() + interval
             self._pool.close_idle()
-            self._wake()
+            self._look_after_senders()
             self._stopping.wait(POLL)
         self._database.close()
 

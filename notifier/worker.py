@@ -30,6 +30,7 @@ from notifier.planning import Planner
 from notifier.rendering.renderer import Renderer
 from notifier.routes import Routes
 from notifier.senders import Senders
+from notifier.setups import SetUps
 from notifier.smtp.pool import Pool
 from notifier.smtp.transports import transport
 from notifier.store import breakers, migrations
@@ -81,6 +82,7 @@ class Worker:
         site = wiring.site(settings)
         self._renderer = renderer = Renderer(settings.templates.folder(), site)
         self._pool = Pool(policy=wiring.connect_policy(settings), deadlines=wiring.deadlines(settings))
+        setups = SetUps(time.monotonic)
         delivery = Delivery(
             rules=wiring.delivery_rules(settings, worker=name[:200]),
             routes=Routes(
@@ -100,6 +102,7 @@ class Worker:
                 transport=transport(settings.smtp.transport, file_path=settings.smtp.file_path),
             ),
             pace=Pace(),
+            setups=setups,
             metrics=self._metrics,
             crashpoint=crashpoint,
             clock=time.monotonic,
@@ -113,6 +116,7 @@ class Worker:
             engine=self._engine,
             delivery=delivery,
             connections=section.connections_per_customer,
+            setups=setups,
             metrics=self._metrics,
             clock=time.monotonic,
             new_uuid=new_uuid,
@@ -132,7 +136,7 @@ class Worker:
             engine=self._engine,
             policy=wiring.retry_policy(settings),
             pool=self._pool,
-            wake=self._senders.wake,
+            look_after_senders=self._senders.look_after,
             count_dead_letters=self._count_dead_letters,
             vitals=self._vitals,
             metrics=self._metrics,

@@ -82,6 +82,11 @@ class Pool:
         _close(worn)
         return found
 
+    def has_free(self, server: SmtpServer) -> bool:
+        """Tell whether a session to this server lies ready."""
+        with self._lock:
+            return any(map(self._fresh_enough, self._free.get((server.server_id, server.version), ())))
+
     def give(self, session: Session) -> None:
         """Put a session back for the next mail, or close it when it is broken or has served enough."""
         with self._lock:

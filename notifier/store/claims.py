@@ -72,6 +72,7 @@ _CLAIMABLE = """
 SELECT EXISTS (
     SELECT FROM delivery_lanes l JOIN smtp_breakers b ON b.server_id = l.server_id
     WHERE l.next_due_at <= now() AND b.open_until <= now() AND (b.proven OR %(unproven)s)
+      AND coalesce((%(slow)s::jsonb ->> l.server_id::text)::integer, 1) > 0
       AND (SELECT count(DISTINCT n.lock_token) FROM notification_events n
            WHERE n.server_id = l.server_id AND n.lock_token IS NOT NULL)
           < CASE WHEN b.proven THEN %(connections)s ELSE 1 END)
@@ -148,7 +149,8 @@ def claim(
     """Take the lane that waited longest and lock its due mails for `lease` seconds; None when no lane could be had.
 
     connections caps the batches of one proven server over all workers; unproven says whether a server without a
-    success since its last fault may be taken; alone makes every batch one mail; slow is JSON {"server_id": rows}.
+    success since its last fault may be taken; alone makes every batch one mail; slow is JSON {"server_id": rows},
+    0 to leave a server out.
     """
     rows = connection.exec_driver_sql(
         _CLAIM,
@@ -201,9 +203,9 @@ def _mail(row: Any) -> Mail:  # noqa: ANN401 - a driver row has no static type
     )
 
 
-def claimable(connection: Connection, *, connections: int, unproven: bool) -> bool:
+def claimable(connection: Connection, *, connections: int, unproven: bool, slow: str) -> bool:
     """Tell whether a lane waits that a claim could have had, were it not locked by another claim just now (D30)."""
-    parameters = {"connections": connections, "unproven": unproven}
+    parameters = {"connections": connections, "unproven": unproven, "slow": slow}
     return bool(connection.exec_driver_sql(_CLAIMABLE, parameters).scalar_one())
 
 

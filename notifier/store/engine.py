@@ -97,6 +97,12 @@ class OwnConnection:
             self.close()
             raise
 
+    def rest(self) -> None:
+        """Lend the connection to others until the next `run`."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
     def close(self) -> None:
         """Give the connection up; never raises."""
         connection, self._connection = self._connection, None

@@ -30,6 +30,7 @@ HEALTHY = 20
 ROUNDS = 4  # events per healthy customer and measurement
 PACE = 0.04  # seconds between two events
 CAP = 4
+ALL_HANG = 2.5  # seconds until threads that hang are stood in for: two looks of a second, and noise
 NOISE = 0.3  # seconds of delay that a busy test machine makes by itself
 
 
@@ -178,6 +179,22 @@ def test_more_customers_without_a_living_server_than_senders_delay_the_others_li
             beside = load.p95()
         assert max(watch.most.values()) == 1  # a server without a success is tried by one connection
         assert beside <= max(3 * baseline, baseline + NOISE), (baseline, beside)
+        world.workers[0].kill()
+
+
+def test_servers_that_die_together_while_they_are_in_use_delay_the_others_little(world: World) -> None:
+    """All of them were proven, so several connections of each are tried at once and hang."""
+    with dead_port() as hanging, silent_port() as silent:
+        dead = [world.customer(port=port) for port in [hanging] * 10 + [silent] * 10]
+        world.worker(delivery__breaker_initial=5, delivery__breaker_max=30).ready()
+        load = Load(world)
+        load.p95()
+        baseline = load.p95()
+        world.database.execute("UPDATE smtp_breakers SET proven = true")
+        for customer in dead:
+            wait_many(world, customer, 200)
+        beside = load.p95()
+        assert beside <= max(3 * baseline, baseline + ALL_HANG), (baseline, beside)
         world.workers[0].kill()
 
 

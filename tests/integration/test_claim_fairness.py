@@ -86,6 +86,14 @@ def test_a_slow_server_gets_small_batches(connection: Connection) -> None:
     assert len(batch.mails) == 2
 
 
+def test_a_server_that_hangs_just_now_is_left_out(connection: Connection) -> None:
+    customer_with(connection, 5)
+    server = number(connection, "SELECT id FROM smtp_configs")
+    hanging = f'{{"{server}": 0}}'
+    assert claim(connection, slow=hanging) is None
+    assert not claims.claimable(connection, connections=4, unproven=True, slow=hanging)
+
+
 def test_a_mail_that_may_have_left_already_travels_alone(connection: Connection) -> None:
     """Bad neighbours cannot use up its max_ambiguous."""
     customer_with(connection, 4)
@@ -197,9 +205,9 @@ def test_a_lost_claim_can_be_given_back(connection: Connection) -> None:
 def test_a_lane_that_another_claim_holds_is_told_from_an_empty_one(
     engine: Engine, connection: Connection
 ) -> None:
-    assert not claims.claimable(connection, connections=4, unproven=True)
+    assert not claims.claimable(connection, connections=4, unproven=True, slow="{}")
     customer_with(connection, 1)
     with engine.begin() as other:
         other.exec_driver_sql("SELECT FROM delivery_lanes FOR UPDATE")
         assert claim(connection) is None
-        assert claims.claimable(connection, connections=4, unproven=True)
+        assert claims.claimable(connection, connections=4, unproven=True, slow="{}")

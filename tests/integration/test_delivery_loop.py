@@ -20,6 +20,7 @@ from notifier.domain.servers import SmtpServer
 from notifier.domain.vocabulary import FaultCause, Phase
 from notifier.metrics import Metrics
 from notifier.pace import Pace
+from notifier.setups import SetUps
 from notifier.store.engine import OwnConnection
 from tests.store_rows import add_customer, add_event, add_mail, wake
 
@@ -79,6 +80,9 @@ class Line:
     given_back: int = 0
     sent: list[str] = field(default_factory=list)
     refuse_to_open: SmtpFault | None = None
+
+    def ready(self, _server: SmtpServer) -> bool:
+        return False
 
     def take(self, _server: SmtpServer) -> Line:
         self.opened += 1
@@ -173,6 +177,7 @@ class Bench:
             composer=self.compose,  # type: ignore[arg-type]
             carriers=self.line,  # type: ignore[arg-type]
             pace=Pace(),
+            setups=SetUps(self.clock),
             metrics=Metrics(version="test"),
             crashpoint=Crashpoint(),
             clock=self.clock,

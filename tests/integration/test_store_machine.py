@@ -218,7 +218,7 @@ class Store(RuleBasedStateMachine):
             )
             for mail in batch.batch.mails
         }
-        for row_id in claims.record(self.db, token=batch.batch.token, settlements=results):
+        for row_id in claims.record(self.db, token=batch.batch.token, settlements=results, notes={}):
             if results[row_id].status == "sent":
                 assert row_id not in self.recorded_sent
                 self.recorded_sent.add(row_id)
