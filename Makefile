@@ -74,6 +74,10 @@ MINUTES ?= 10
 soak: $(VENV)/.ready ## Run events through random faults for MINUTES=10 and judge what became of them (ARGS="--seed 2")
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(ARGS)
 
+.PHONY: mutations
+mutations: $(VENV)/.ready ## Break the program on purpose, promise by promise, and see the suite notice (minutes)
+	$(BIN)/python -m tests.mutations $(ARGS)
+
 SECONDS ?= 60
 .PHONY: fuzz
 fuzz: $(VENV)/.ready ## Feed the event decoder and the SMTP reply reader with anything for SECONDS=60 each
