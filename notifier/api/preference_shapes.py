@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field, ValidationError
 
 from notifier.api.problems import field_problems
-from notifier.api.shapes import Answer, Body, Id, PageOf, Text
+from notifier.api.shapes import Answer, Body, Id, PageOf, PatchBody, Text
 from notifier.domain.errors import InvalidInput
 from notifier.domain.preferences import PreferenceRequest
 from notifier.domain.vocabulary import EventType
@@ -49,7 +49,7 @@ class PreferenceWrite(Body):
         )
 
 
-class PreferencePatch(Body):
+class PreferencePatch(PatchBody):
     """Some of a preference; what is left out stays."""
 
     read_only: ClassVar[frozenset[str]] = _READ_ONLY

@@ -46,6 +46,17 @@ class Body(BaseModel):
         return {name: entry for name, entry in value.items() if name not in cls.read_only}
 
 
+def _without_defaults(schema: dict[str, Any]) -> None:
+    for field in schema["properties"].values():
+        field.pop("default", None)
+
+
+class PatchBody(Body):
+    """Part of something: what is left out stays, so the document names no defaults."""
+
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
+
+
 class Answer(BaseModel):
     """What is answered."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from notifier.api.shapes import Answer, Body, Id, PageOf, Pem, Text
+from notifier.api.shapes import Answer, Body, Id, PageOf, PatchBody, Pem, Text
 from notifier.domain.smtp_settings import MASK, MAX_PORT, SmtpChange
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class SmtpReplace(SmtpWrite):
     customer: Id | None = None
 
 
-class SmtpPatch(Body):
+class SmtpPatch(PatchBody):
     """Some settings of an SMTP configuration; what is left out stays."""
 
     read_only: ClassVar[frozenset[str]] = SmtpWrite.read_only

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import httpx
 from notifier.encryption import generate_key
 from tests.acceptance.api_process import ApiProcess
 from tests.acceptance.world import Customer, event_id, failed_job
+from tests.support.smtp_server import Options
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -155,6 +157,23 @@ def test_the_unsubscribe_header_of_a_mail_stops_that_type_for_that_address_and_n
         ("job-4-partial", bystander),
         (event_id(5), shared),
     }
+
+
+def test_sigterm_lets_a_request_in_hand_end_and_exits_with_0(world: World) -> None:
+    (row,) = world.database.rows("INSERT INTO customers (name) VALUES ('Slow') RETURNING id")
+    customer = Customer(id=int(str(row[0])), server=world.smtp(Options(delay=1.5)))
+    admin = world.user(customer.id)
+    with (
+        ApiProcess(world) as api,
+        api.client(token_of(world, admin)) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        made = client.post("/smtp/", json=configuration(customer)).json()["id"]
+        to = {"recipient_email": "test@example.com"}
+        asked = pool.submit(client.post, f"/smtp/{made}/test_email/", json=to)
+        customer.server.wait_for(lambda: "DATA" in customer.server.verbs())
+        assert api.terminate() == 0
+        assert (asked.result().status_code, asked.result().json()["status"]) == (200, "sent")
 
 
 def test_mails_have_no_unsubscribe_header_unless_it_is_configured(world: World) -> None:

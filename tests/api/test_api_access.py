@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ from tests.integration.conftest import engine_for
 from tests.support.api_server import PREFIX
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
     from tests.services import Database
     from tests.support.api_server import Api, Person
 
@@ -317,13 +319,17 @@ def test_the_role_of_the_api_sees_one_token_the_users_of_its_customers_and_no_re
             connection.exec_driver_sql(statement)
 
 
-def test_a_database_without_the_roles_is_known_for_it(api: Api, database: Database) -> None:
+def test_whether_the_database_limits_the_login_is_known(
+    api: Api, api_database: tuple[Database, Engine], database: Database
+) -> None:
     assert scope.in_force(api.engine)
-    engine = engine_for(database)
-    try:
-        assert not scope.in_force(engine)
-    finally:
-        engine.dispose()
+    no_member = replace(api_database[0], url=f"{api_database[0].url}?options=-crole%3Dnotifier_worker")
+    for without_limits in (database, no_member):
+        engine = engine_for(without_limits)
+        try:
+            assert not scope.in_force(engine)
+        finally:
+            engine.dispose()
 
 
 def test_the_table_has_every_endpoint_that_names_one_thing(api: Api) -> None:
