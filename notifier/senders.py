@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _LANE_LOCKED_PAUSE = 0.003  # seconds; another claim holds the lane for about as long (D30)
 _DATABASE_PAUSES = (0.1, 0.25, 0.5, 1.0, 2.0)
-_SPARES_PER_SENDER = 4
+SPARES_PER_SENDER = 4
 
 _log = structlog.get_logger(__name__)
 
@@ -138,7 +138,7 @@ class Senders:
         """Once a second: let an idle thread look for work, and stand in for those that wait for a dead server."""
         self.wake()
         self._spares = [thread for thread in self._spares if thread.is_alive()]
-        room = _SPARES_PER_SENDER * len(self._threads) - len(self._spares)
+        room = SPARES_PER_SENDER * len(self._threads) - len(self._spares)
         for _ in range(min(room, self._wanted_spares() - len(self._spares))):
             spare = threading.Thread(
                 target=self._run, args=(self._too_many,), name="spare-sender", daemon=True

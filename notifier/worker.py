@@ -29,7 +29,7 @@ from notifier.pace import Pace
 from notifier.planning import Planner
 from notifier.rendering.renderer import Renderer
 from notifier.routes import Routes
-from notifier.senders import Senders
+from notifier.senders import SPARES_PER_SENDER, Senders
 from notifier.setups import SetUps
 from notifier.smtp.pool import Pool
 from notifier.smtp.transports import transport
@@ -78,6 +78,7 @@ class Worker:
             settings.database.url.get_secret_value(),
             application=f"notifier worker {name}"[:63],
             pool_size=section.senders + 2,
+            spare=SPARES_PER_SENDER * section.senders,
         )
         site = wiring.site(settings)
         self._renderer = renderer = Renderer(settings.templates.folder(), site)

@@ -33,10 +33,13 @@ _CONNECT = {
 _DATA_FAULTS = ("22", "23")  # data exception, integrity constraint violation
 
 
-def make_engine(url: str, *, application: str, limits: bool = True, pool_size: int = 5) -> Engine:
+def make_engine(
+    url: str, *, application: str, limits: bool = True, pool_size: int = 5, spare: int = 5
+) -> Engine:
     """Return an engine for `url` (postgresql+psycopg2://…); nothing is connected yet.
 
-    application shows up in pg_stat_activity. limits=False leaves the server's own time limits in force, for
+    At most pool_size connections are kept, and spare more opened in need. application shows up in
+    pg_stat_activity. limits=False leaves the server's own time limits in force, for
     maintenance and migrations, which may take long. Every database error leaves as DatabaseUnavailable (now it
     cannot, later it may) or DataRejected (SQLSTATE class 22 or 23), never with the statement's parameters.
     """
@@ -44,7 +47,7 @@ def make_engine(url: str, *, application: str, limits: bool = True, pool_size: i
         url,
         connect_args={**_CONNECT, "application_name": application},
         pool_size=pool_size,
-        max_overflow=pool_size,
+        max_overflow=spare,
         pool_recycle=1800,
         hide_parameters=True,
     )
@@ -90,7 +93,10 @@ class OwnConnection:
     ) -> T:
         """Call `function(connection, …)`. After DatabaseUnavailable the next call opens a new connection."""
         if self._connection is None:
-            self._connection = self._engine.connect()
+            try:
+                self._connection = self._engine.connect()
+            except sa.exc.TimeoutError as exc:  # the pool's own, which no driver error tells of
+                raise DatabaseUnavailable("database: every connection of this process is in use") from exc
         try:
             return function(self._connection, *args, **kwargs)
         except DatabaseUnavailable:
