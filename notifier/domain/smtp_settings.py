@@ -200,7 +200,7 @@ def _read_ca(value: object) -> str | None:
         raise ValueError(f"is longer than {MAX_PEM} characters; give only the certificate authority's own")
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
-    except (ssl.SSLError, ValueError) as exc:
+    except (ssl.SSLError, ValueError, TypeError) as exc:  # TypeError: not ASCII
         cure = "it must be one or more PEM certificates (-----BEGIN CERTIFICATE-----)"
         raise ValueError(f"cannot be read: {cure}") from exc
     return text

@@ -140,6 +140,7 @@ def test_put_is_the_whole_and_what_was_answered_can_be_put_back(admin: httpx.Cli
         ({"enabled": "yes"}, "enabled", "boolean"),
         ({"from_email": "nobody"}, "from_email", "@"),
         ({"ca_certificate": "x"}, "ca_certificate", "PEM"),
+        ({"ca_certificate": "é"}, "ca_certificate", "PEM"),
         ({"use_tsl": True}, "use_tsl", "spelling"),
         ({"customer": 2**63}, "customer", "9223372036854775807"),
     ],
