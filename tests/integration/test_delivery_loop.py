@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -221,8 +221,10 @@ class Bench:
 
 
 @pytest.fixture
-def bench(engine: Engine, connection: Connection) -> Bench:
-    return Bench(engine, connection)
+def bench(engine: Engine, connection: Connection) -> Iterator[Bench]:
+    made = Bench(engine, connection)
+    yield made
+    made.database.close()
 
 
 SENT = ("sent", None, 1, 0)
