@@ -39,6 +39,7 @@ def test_asking_for_one_kind_of_tls_gives_up_the_other(change: SmtpChange, tls: 
             SmtpChange(ca_certificate="-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----"),
             "ca_certificate",
         ),
+        (SmtpChange(ca_certificate="é"), "ca_certificate"),
         (SmtpChange(username="acme\r\nQUIT"), "username"),
         (SmtpChange(password="two\nlines"), "password"),
     ],
