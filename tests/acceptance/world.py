@@ -315,7 +315,9 @@ class World:
             **self.settings,
             **settings,
         }
-        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ}
+        inherited = {
+            name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ
+        }
         own = {f"NOTIFIER_{name.upper()}": str(value) for name, value in chosen.items() if value is not None}
         return {**inherited, **own, "PYTHONFAULTHANDLER": "1"}
 

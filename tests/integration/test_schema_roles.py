@@ -159,7 +159,9 @@ def test_the_worker_can_do_its_whole_work(owned: Engine, customer: int) -> None:
             message=None,
             reply=Reply(code=250, enhanced=None, text="ok"),
         )
-        assert claims.record(connection, token=token, settlements=dict.fromkeys(ids, sent), notes={}) == frozenset(ids)
+        assert claims.record(
+            connection, token=token, settlements=dict.fromkeys(ids, sent), notes={}
+        ) == frozenset(ids)
         breakers.success(connection, batch.server_id)
         sweep.expire(connection)
         assert sweep.repair_lanes(connection) == 0
