@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from notifier.store.engine import OwnConnection
 
 BATCH_ROWS = 16
+_OUT_OF_DESCRIPTORS = (
+    1.0  # seconds of pause; the mails are due at once, and others may have closed something by then
+)
 START_WINDOW = 5.0  # seconds after the stamp in which a mail may still start (reliability section 3)
 
 _CLOSING = 421
@@ -167,6 +170,8 @@ class Delivery:
                 carrier = self._carriers.take(server)
         except SmtpFault as fault:
             ledger.settle_all(self._unless_cut(fault))
+            if fault.cause == FaultCause.NOT_STARTED:
+                self._wait(_OUT_OF_DESCRIPTORS)
             return
         self._metrics.smtp_step("connect", self._clock() - began)
         try:

@@ -74,7 +74,8 @@ def add_event(
     return number(
         connection,
         """
-        INSERT INTO job_events (customer_id, source, event_id, event_type, payload, payload_sha256, outcome, received_at)
+        INSERT INTO job_events (customer_id, source, event_id, event_type, payload, payload_sha256, outcome,
+            received_at)
         VALUES (%(c)s, 'webnet/jobs', %(e)s, %(t)s, %(p)s::jsonb, %(h)s, 'accepted', now() - %(age)s * interval '1 day')
         RETURNING id
         """,

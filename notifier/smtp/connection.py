@@ -74,8 +74,8 @@ class PhasedSMTP(smtplib.SMTP):
         """Connect to a checked address within the phase's deadline."""
         try:
             sock = socket.socket(target.family, socket.SOCK_STREAM)
-        except OSError as error:  # no file descriptor left
-            self.fail(FaultCause.UNREACHABLE, "got no socket", error)
+        except OSError as error:  # no file descriptor left: our fault, not the server's
+            self.fail(FaultCause.NOT_STARTED, "got no socket", error)
         self._attach(sock)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         code = sock.connect_ex(target.sockaddr)

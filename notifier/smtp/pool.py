@@ -6,6 +6,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from notifier.domain.errors import SmtpFault
+from notifier.domain.vocabulary import FaultCause
 from notifier.smtp.session import DEADLINES, Session
 
 if TYPE_CHECKING:
@@ -53,6 +55,15 @@ class Pool:
         session = None if fresh else self._reusable((server.server_id, server.version))
         if session is not None:
             return session
+        try:
+            return self._connected(server)
+        except SmtpFault as fault:
+            if fault.cause != FaultCause.NOT_STARTED:
+                raise
+            self.close_all()  # this process has no file descriptor left; idle sessions hold some
+            return self._connected(server)
+
+    def _connected(self, server: SmtpServer) -> Session:
         session = Session(server, policy=self._policy, deadlines=self._deadlines, clock=self._clock)
         with self._lock:
             self._taken.add(session)

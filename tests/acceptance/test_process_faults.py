@@ -302,3 +302,15 @@ def test_killed_in_the_middle_of_16_mails_each_is_tried_again_alone(world: World
     lost, extra, ambiguous = costs(world.verdict())
     assert (lost, ambiguous) == (0, 16)
     assert 7 <= extra <= 8  # those that were answered, and perhaps the one at the dot
+
+
+def test_a_worker_short_of_file_descriptors_recovers_or_ends_and_loses_nothing(world: World) -> None:  # F42
+    customers = [world.customer() for _ in range(30)]
+    world.worker(prefix=("prlimit", "--nofile=48"), delivery__senders=30)
+    for number, customer in enumerate(customers, start=1):
+        world.fail_job(customer, number)
+
+    world.wait_settled(30)
+
+    verdict = world.verdict()
+    assert (verdict.lost, verdict.extra, verdict.violations) == (0, 0, ())

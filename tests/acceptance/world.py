@@ -347,13 +347,14 @@ class World:
         *,
         crashpoint: str | None = None,
         variables: Mapping[str, str] | None = None,
+        prefix: tuple[str, ...] = (),
         **settings: object,
     ) -> WorkerProcess:
-        """Start a worker; it may die at `crashpoint`. variables: more of its environment."""
+        """Start a worker that may die at `crashpoint`. variables: more environment. prefix: a command before it."""
         environ = self.environ(**settings) | dict(variables or {})
         if crashpoint is not None:
             environ["NOTIFIER_CRASHPOINT"] = crashpoint
-        process = WorkerProcess(environ, self.folder / f"worker-{len(self.workers)}.log")
+        process = WorkerProcess(environ, self.folder / f"worker-{len(self.workers)}.log", prefix=prefix)
         self.workers.append(process)
         return process
 
