@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from notifier.domain import unsubscribe
 from notifier.domain.errors import HeaderInjection, InvalidAddress, RenderError, SmtpFault
+from notifier.domain.event_parts import read_traceparent
 from notifier.domain.headers import mailbox
 from notifier.domain.mail import MailFacts, assemble, encode_body
 from notifier.domain.vocabulary import FaultCause, Phase
@@ -105,7 +106,8 @@ class Composer:
     def _facts(
         self, mail: Mail, batch: Batch, sender: SmtpServer, document: Mapping[str, object]
     ) -> MailFacts:
-        traceparent = document.get("traceparent")
+        # The document is as published: a broken trace context costs no alarm, and never reaches a header.
+        traceparent = read_traceparent(document.get("traceparent"))
         return MailFacts(
             mail_type=mail.event_type,
             product=self._site.product,
@@ -120,7 +122,7 @@ class Composer:
             date=self._now(),
             job_id=mail.job_id,
             compliance_result_id=mail.compliance_result_id,
-            trace_id=traceparent.split("-")[1] if isinstance(traceparent, str) else None,
+            trace_id=traceparent.split("-")[1] if traceparent else None,
         )
 
     def _unsubscribe_url(self, mail: Mail) -> str | None:

@@ -81,7 +81,13 @@ _ANYWHERE = (
         expression=r"\b(?:x-auth-token|set-cookie|cookie):[ \t]*+(?P<value>[^\r\n]++)",
     ),
     _pattern("eyj", expression=r"(?<![\w-])(?-i:(?P<value>eyJ[\w-]{5,}+\.[\w-]{5,}+(?:\.[\w-]*+)?))"),
-    _pattern("akia", "asia", expression=r"\b(?-i:(?P<value>(?:AKIA|ASIA)[A-Z0-9]{16}))\b"),
+    # A secret access key often stands right behind its id; both go.
+    _pattern(
+        "akia",
+        "asia",
+        expression=r"\b(?-i:(?P<value>(?:AKIA|ASIA)[A-Z0-9]{16}(?:[ \t,:]{1,3}[A-Za-z0-9/+]{40}(?![\w/+]))?))(?!\w)",
+    ),
+    _pattern("sshpass", expression=r"\bsshpass[ \t]++-p[ \t]{0,8}(?P<value>[^\s]++)"),
     _pattern(
         "ghp_",
         "gho_",

@@ -94,7 +94,9 @@ def event_story(
             else None
         ),
         "contact": one_line(contact) or None,
-        "in_english": _in_english(english, document) if t.language.code != english.language.code else None,
+        "in_english": _in_english(english, document, unsubscribe=unsubscribe)
+        if t.language.code != english.language.code
+        else None,
     }
 
 
@@ -194,8 +196,9 @@ def _violation(t: Telling, result: Mapping[str, object], job: Mapping[str, objec
     }
 
 
-def _in_english(english: Telling, document: Mapping[str, object]) -> str:
+def _in_english(english: Telling, document: Mapping[str, object], *, unsubscribe: bool) -> str:
     """Say the result in English as well: teams share mailboxes and forward mails across languages."""
+    choice = "Unsubscribe or change" if unsubscribe else "Change"
     data = part(document, "data")
     job, result = part(data, "job"), part(data, "compliance_result")
     event_type = event_type_of(document)
@@ -203,14 +206,14 @@ def _in_english(english: Telling, document: Mapping[str, object]) -> str:
     if event_type == "compliance_violation":
         return (
             f"In English: compliance violation. Device {compliance_story.device_name(result)} breaks policy "
-            f"{compliance_story.policy_name(result)}. Unsubscribe or change the notification settings for {topic} "
+            f"{compliance_story.policy_name(result)}. {choice} the notification settings for {topic} "
             "with the links above."
         )
     status = event_state(document).label
     parts = [f"In English: {status}.", f"{job_story.headline(english, event_type, job)}."]
     if job.get("status") == "failed":
         parts.append("The reason is above.")
-    parts.append(f"Unsubscribe or change the notification settings for {topic} with the links above.")
+    parts.append(f"{choice} the notification settings for {topic} with the links above.")
     return " ".join(parts)
 
 

@@ -38,7 +38,7 @@ def context(ca_certificate: str | None) -> ssl.SSLContext:
     if ca_certificate:
         try:
             made.load_verify_locations(cadata=ca_certificate)
-        except (ssl.SSLError, ValueError) as error:
+        except (ssl.SSLError, ValueError, TypeError) as error:  # TypeError: not ASCII
             raise SmtpFault(
                 phase=Phase.CONNECT,
                 cause=FaultCause.CERTIFICATE,

@@ -169,6 +169,16 @@ def test_a_token_as_the_user_of_a_url_is_hidden_but_not_a_short_user_name() -> N
     assert mask_text("clone ssh://git@git.example.org/x") == "clone ssh://git@git.example.org/x"
 
 
+def test_the_secret_key_behind_an_access_key_id_goes_with_it() -> None:
+    secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+    assert mask_text(f"aws AKIAIOSFODNN7EXAMPLE {secret} eu-1") == f"aws {MASK} eu-1"
+
+
+@pytest.mark.parametrize("line", ["sshpass -p s3cr3t ssh edge-01", "ssh 'sshpass -ps3cr3t ssh x'"])
+def test_a_password_given_to_sshpass_is_hidden(line: str) -> None:
+    assert "s3cr3t" not in mask_text(line)
+
+
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA0123\nabcdefghijklmnop\n-----END RSA PRIVATE KEY-----"
 
 
