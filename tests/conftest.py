@@ -8,12 +8,14 @@ worker starts a server.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Protocol
 
 import hypothesis
 import pytest
+import structlog
 
 from notifier.sandbox import postgres, rabbitmq
 from tests import services
@@ -75,6 +77,16 @@ def _ask(config: pytest.Config, kind: services.Kind) -> str:
     if _services in config.stash:
         return config.stash[_services].ask(kind)
     return services.ask_desk(str(config.workerinput[_DESK]), kind)  # type: ignore[attr-defined]
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """A command that a test ran in this process leaves logging pointed at a stream that is closed by then."""
+    yield
+    structlog.reset_defaults()
+    root = logging.getLogger()
+    for handler in [one for one in root.handlers if type(one).__module__ == "notifier.log"]:
+        root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

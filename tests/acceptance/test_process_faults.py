@@ -21,6 +21,7 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from tests.acceptance.judgement import Verdict
     from tests.acceptance.world import World
+    from tests.support.smtp_conversation import Conversation
     from tests.support.smtp_server import SmtpServer
 
 KILLED = -signal.SIGKILL
@@ -214,12 +215,16 @@ def test_a_drain_does_not_wait_for_a_server_that_hangs(world: World) -> None:
 def test_a_worker_that_slept_past_its_lease_changes_nothing_and_sends_nothing_more(world: World) -> None:
     """F11: SIGSTOP in the middle of a batch of three."""
     customer = world.customer(admins=3)
-    answer = threading.Event()
-    customer.server.on("dot", pause(answer), times=1)
+    reached, answer = threading.Event(), threading.Event()
+
+    def wait_at_the_dot(conversation: Conversation) -> bool | None:
+        reached.set()
+        return pause(answer)(conversation)
+
+    customer.server.on("dot", wait_at_the_dot, times=1)
     world.fail_job(customer, 1)
     sleeper = world.worker(**SHORT_LEASE)
-    customer.server.wait_for(lambda: "DATA" in customer.server.verbs(), seconds=30)
-    wait_until(lambda: any(row.attempts for row in world.rows()), what="the stamp")
+    assert reached.wait(30)
     sleeper.process.send_signal(signal.SIGSTOP)
     world.worker(**SHORT_LEASE)
     before = world.wait_settled(3)
