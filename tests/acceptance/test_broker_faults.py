@@ -168,7 +168,7 @@ def test_consuming_and_acks_go_on_while_the_broker_is_in_alarm(
         world.wait_settled(200)
         assert _refuses_publishers(world)
         assert worker.terminate() == 0
-        assert world.depth(world.topology.queue) == 0  # what it had not acked would be back
+        world.wait_depth(world.topology.queue, 0)  # what it had not acked would be back
         assert not events(worker, "broker_connection_lost")
     finally:
         rabbitmqctl(own_rabbitmq, "set_vm_memory_high_watermark", "absolute", "512MB")
@@ -235,7 +235,7 @@ def test_a_message_that_kills_the_process_ends_dead_and_takes_no_neighbour_along
             assert world.worker(crashpoint="on_event:job-5-failed", **SHORT_LEASE).wait() == KILLED
             world.let_leases_end()
         worker = world.worker(crashpoint="on_event:job-5-failed", **SHORT_LEASE).ready()
-        wait_until(lambda: world.depth(world.topology.dead_letter_queue) == 1, what="the dead letter")
+        world.wait_depth(world.topology.dead_letter_queue, 1)
     finally:
         rabbitmqctl(own_rabbitmq, "clear_policy", "short")
 

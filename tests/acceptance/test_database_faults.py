@@ -161,14 +161,16 @@ def test_a_read_only_database_stops_the_intake_until_it_can_be_written_again(wor
         world.fail_job(customer, number)
     wait_until(lambda: events(worker, "database_probe_failed") >= 2, 20, "the intake to pause")
     assert world.database.rows("SELECT count(*) FROM job_events") == [(0,)]
-    assert world.depth(world.topology.queue) == 30
+    world.wait_depth(world.topology.queue, 30)
     assert worker.get("/readyz")[0] == 503
+    assert events(worker, "intake_paused") == 1
 
+    # A session opened between the two statements can write, and its end may be met by a batch: one pause more.
     execute(elsewhere, alter + "off")
     world.database.execute(_END_SESSIONS)
     world.wait_settled(60)
     worker.ready()
-    assert events(worker, "intake_paused") == 1
+    assert events(worker, "intake_paused") <= 2
     assert clean(world)
 
 

@@ -438,8 +438,20 @@ class World:
             close_connection(connection)
         return count
 
+    def wait_depth(self, queue: str, count: int, seconds: float = 10.0) -> None:
+        """Wait until so many messages wait in a queue; what was given back or dead-lettered takes its time."""
+
+        def there() -> bool:
+            found = self.depth(queue)
+            assert found == count, f"{found} messages"
+            return True
+
+        wait_until(there, seconds, f"{count} messages in {queue}")
+
     def verdict(self, *, dead_expected: int = 0, max_ambiguous: int = 2) -> Verdict:
         """Judge everything that happened."""
+        with contextlib.suppress(AssertionError):  # the verdict tells it better
+            self.wait_depth(self.topology.dead_letter_queue, dead_expected)
         return judge(
             History(
                 events=self.events,
