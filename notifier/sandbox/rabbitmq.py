@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from notifier.domain.errors import ConfigurationError
-from notifier.sandbox import amqp, containers, processes, rabbitmq_binaries, ways
+from notifier.sandbox import amqp, containers, debian_packages, processes, rabbitmq_binaries, ways
 from notifier.sandbox.processes import LOOPBACK, SandboxError
 
 if TYPE_CHECKING:
@@ -216,12 +216,6 @@ class GivenBroker:
             self._close()
 
 
-def default_cache() -> Path:
-    """Where unpacked packages are kept: $XDG_CACHE_HOME/notifier, else ~/.cache/notifier."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "notifier"
-
-
 def obtain(
     *,
     url: str | None = None,
@@ -277,7 +271,7 @@ def _private_ways(
         way("installing Debian's package", lambda: _installed(say, allowed=apt_install)),
         way(
             "unpacking Debian's packages",
-            lambda: rabbitmq_binaries.unpacked(cache or default_cache(), say),
+            lambda: rabbitmq_binaries.unpacked(cache or debian_packages.default_cache(), say),
         ),
     ]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from notifier.domain.errors import ConfigurationError, NotifierError
-from notifier.sandbox import postgres_binaries, rabbitmq_binaries, ways
+from notifier.sandbox import debian_packages, postgres_binaries, rabbitmq_binaries, ways
 from notifier.sandbox.ways import Absent, Way
 
 if TYPE_CHECKING:
@@ -89,3 +91,25 @@ def test_rabbitmq_without_erlang_says_so(tmp_path: Path) -> None:
 
     with pytest.raises(Absent, match="erl is not on the PATH"):
         rabbitmq_binaries.local(str(tmp_path), [f"{tmp_path}/rabbitmq_server-*"])
+
+
+def test_an_installed_program_is_taken_before_any_package(tmp_path: Path) -> None:
+    assert debian_packages.program("sh", "dash", cache=tmp_path) == [shutil.which("sh")]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_program_of_an_unpacked_package_finds_the_libraries_beside_it(tmp_path: Path) -> None:
+    programs(tmp_path / "prometheus" / "usr" / "bin", "promtool-of-the-tests")
+    libraries = tmp_path / "prometheus" / "usr" / "lib" / "x86_64-linux-gnu"
+    programs(libraries, "libz.so.1")
+
+    command = debian_packages.program("promtool-of-the-tests", "prometheus", cache=tmp_path)
+
+    assert command == ["env", f"LD_LIBRARY_PATH={libraries}", command[-1]]
+    assert subprocess.run(command, check=False).returncode == 0
+
+
+def test_a_package_that_lacks_its_program_says_what_to_remove(tmp_path: Path) -> None:
+    (tmp_path / "prometheus").mkdir()
+    with pytest.raises(Absent, match=f"{tmp_path}/prometheus; remove"):
+        debian_packages.program("promtool-of-the-tests", "prometheus", cache=tmp_path)
