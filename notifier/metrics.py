@@ -1,11 +1,14 @@
 """What the worker counts and measures, for Prometheus: one object, made once and handed around.
 
-Labels come from closed lists only (event type, outcome, reason, step): never a customer, a job, an address.
-Every labelled series exists from the start at zero, so that a first failure is a rise and not a new series.
+Labels come from closed lists only (event type, outcome, reason, step): never a customer, a job, an address. The one
+exception is the id of a mail server at its certificate, for few servers (`certificates`).
+Every labelled series exists from the start at zero, so that a first failure is a rise and not a new series. A gauge
+that nobody has measured yet is NaN, so that a start is not taken for a fall to zero and a rise from it.
 """
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Literal, get_args
 
 from prometheus_client import (
@@ -19,6 +22,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from notifier.certificates import Certificates
 from notifier.domain.outcomes import Kind
 from notifier.domain.vocabulary import (
     EVENT_TYPES,
@@ -31,6 +35,8 @@ from notifier.domain.vocabulary import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from notifier.domain.backlog import Backlog
 
 OTHER_TYPE = "other"  # any event type that is not ours; its name could be anything
@@ -51,12 +57,15 @@ _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
-    """All series of one process in `registry`; every method may be called from any thread."""
+    """All series of one process in `registry`; every method may be called from any thread. now: Unix time."""
 
-    def __init__(self, *, version: str, registry: CollectorRegistry | None = None) -> None:
+    def __init__(self, *, version: str, now: Callable[[], float] = time.time) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.registry = registry or CollectorRegistry()
+        self._now = now
+        self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        self._certificates = Certificates(now=now)
+        self.registry.register(self._certificates)
         self._intake()
         self._delivery()
         self._state(version)
@@ -114,7 +123,25 @@ class Metrics:
         self._pending = self._gauge("mails_pending", "Mails that are not sent or failed yet.")
         self._due = self._gauge("mails_due", "Pending mails whose time has come.")
         self._oldest = self._gauge("oldest_pending_age_seconds", "Age of the oldest pending mail.")
-        self._breakers = self._gauge("breakers_open", "Mail servers paused after faults.")
+        self._oldest_due = self._gauge(
+            "oldest_due_age_seconds",
+            "How long a sender has been wanted for the mail that is due the longest; none that a breaker holds.",
+        )
+        self._oldest_held = self._gauge(
+            "oldest_held_age_seconds",
+            "Age of the oldest pending mail whose server has an open or half-open breaker.",
+        )
+        self._database_seen = self._gauge(
+            "database_last_success_timestamp_seconds",
+            "When the background check last reached the database, Unix time.",
+        )
+        self._turned = self._gauge(
+            "main_loop_last_turn_timestamp_seconds",
+            "When the main loop last went round with every sender thread alive, Unix time.",
+        )
+        self._breakers = self._gauge(
+            "breakers_open", "Mail servers that are not tried for now, after faults."
+        )
         self._dead_letters = self._gauge("dead_letters", "Messages in the dead-letter queue.")
         self._consumer = Gauge(
             "notifier_consumer_state",
@@ -123,7 +150,11 @@ class Metrics:
             registry=self.registry,
         )
         self.consumer_is("connecting")
-        self._reconnects = self._counter("reconnects", "Connections lost and made again.", service=SERVICES)
+        self._links_lost = self._counter(
+            "links_lost",
+            "Times the worker lost the broker, or a sender thread the database.",
+            service=SERVICES,
+        )
         build = Gauge(
             "notifier_build_info", "1, with the running version.", ("version",), registry=self.registry
         )
@@ -139,7 +170,9 @@ class Metrics:
         return counter
 
     def _gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(f"notifier_{name}", text, registry=self.registry)
+        gauge = Gauge(f"notifier_{name}", text, registry=self.registry)
+        gauge.set(float("nan"))
+        return gauge
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"notifier_{name}", text, labels, buckets=buckets, registry=self.registry)
@@ -194,24 +227,35 @@ class Metrics:
         self._steps.labels(step).observe(seconds)
 
     def backlog(self, backlog: Backlog) -> None:
-        """Show what the background check found."""
+        """Show what the background check found in the database."""
+        self._database_seen.set(self._now())
         self._pending.set(backlog.pending)
         self._due.set(backlog.due)
         self._oldest.set(backlog.oldest_pending_age)
+        self._oldest_due.set(backlog.oldest_due_age)
+        self._oldest_held.set(backlog.oldest_held_age)
         self._breakers.set(backlog.breakers_open)
 
     def dead_letters(self, count: int) -> None:
         """Show how many messages wait in the dead-letter queue."""
         self._dead_letters.set(count)
 
+    def main_loop_turned(self) -> None:
+        """The main loop went round once more, and every sender thread is alive."""
+        self._turned.set(self._now())
+
+    def certificate_seen(self, server_id: int, ends: float) -> None:
+        """A mail server showed a certificate that ends at this Unix time."""
+        self._certificates.seen(server_id, ends)
+
     def consumer_is(self, state: ConsumerStateName) -> None:
         """Show the state of the broker consumer."""
         for name in CONSUMER_STATES:
             self._consumer.labels(name).set(name == state)
 
-    def reconnected(self, service: Service) -> None:
-        """Count one lost connection that was made again."""
-        self._reconnects.labels(service).inc()
+    def link_lost(self, service: Service) -> None:
+        """Count one connection that was lost, or could not be made when a sender wanted it."""
+        self._links_lost.labels(service).inc()
 
     def exposition(self) -> tuple[bytes, str]:
         """Return the page for Prometheus and its content type."""

@@ -179,7 +179,7 @@ class Senders:
                 pause = _DATABASE_PAUSES[min(faults, len(_DATABASE_PAUSES) - 1)]
                 faults += 1
                 _log.warning("sender_database_fault", error=str(exc), retry_in=pause)
-                self._metrics.reconnected("database")
+                self._metrics.link_lost("database")
                 self._stopping.wait(pause)
                 continue
             except Exception:  # noqa: BLE001 - a fault nobody foresaw costs this batch its lease, not the process this thread

@@ -68,6 +68,7 @@ class Worker:
     ) -> None:
         self._settings = settings
         self._stopping = threading.Event()
+        self._linked = False
         self._supervisor = Supervisor(environ, clock=time.monotonic)
         release = version("notifier")
         self._metrics = Metrics(version=release)
@@ -82,7 +83,11 @@ class Worker:
         )
         site = wiring.site(settings)
         self._renderer = renderer = Renderer(settings.templates.folder(), site)
-        self._pool = Pool(policy=wiring.connect_policy(settings), deadlines=wiring.deadlines(settings))
+        self._pool = Pool(
+            policy=wiring.connect_policy(settings),
+            deadlines=wiring.deadlines(settings),
+            on_certificate=self._metrics.certificate_seen,
+        )
         setups = SetUps(time.monotonic)
         delivery = Delivery(
             rules=wiring.delivery_rules(settings, worker=name[:200]),
@@ -197,6 +202,7 @@ class Worker:
     def _tick(self) -> None:
         self._vitals.tick()
         if self._senders.all_alive:
+            self._metrics.main_loop_turned()
             self._supervisor.alive()
 
     def _on_state(self, state: ConsumerState) -> None:
@@ -205,8 +211,9 @@ class Worker:
         self._supervisor.status(state.value)
         if state is ConsumerState.CONSUMING:
             self._supervisor.ready()
-        elif state is ConsumerState.CONNECTING:
-            self._metrics.reconnected("broker")
+            self._linked = True
+        elif state is ConsumerState.CONNECTING and self._linked:
+            self._metrics.link_lost("broker")
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self._stopping.is_set():

@@ -24,6 +24,7 @@ class Pool:
     """Idle sessions by server. Thread-safe; a session taken belongs to its taker until it is given back.
 
     How many are open at once is the claim's business, not the pool's. `idle` and `max_age` are seconds.
+    `on_certificate` is told the server's id and the Unix time at which the certificate ends that it showed.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Pool:
         idle: float = 30.0,
         max_messages: int = 100,
         max_age: float = 300.0,
+        on_certificate: Callable[[int, float], None] = lambda _server, _ends: None,
     ) -> None:
         self._policy = policy
         self._deadlines = deadlines
@@ -42,6 +44,7 @@ class Pool:
         self._idle = idle
         self._max_messages = max_messages
         self._max_age = max_age
+        self._on_certificate = on_certificate
         self._lock = threading.Lock()
         self._free: dict[Key, list[Session]] = {}
         self._taken: set[Session] = set()
@@ -75,6 +78,8 @@ class Pool:
             with self._lock:
                 self._taken.discard(session)
             raise
+        if (facts := session.tls) is not None and (ends := facts.ends) is not None:
+            self._on_certificate(server.server_id, ends)
         return session
 
     def _reusable(self, key: Key) -> Session | None:

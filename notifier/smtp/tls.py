@@ -26,6 +26,14 @@ class TlsFacts:
     not_before: str
     not_after: str
 
+    @property
+    def ends(self) -> float | None:
+        """The Unix time of `not_after`; None when there is no certificate, or its date is not readable."""
+        try:
+            return float(ssl.cert_time_to_seconds(self.not_after))
+        except ValueError:
+            return None
+
 
 @lru_cache(maxsize=256)
 def context(ca_certificate: str | None) -> ssl.SSLContext:

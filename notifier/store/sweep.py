@@ -97,11 +97,18 @@ FROM asleep a WHERE l.customer_id = a.customer_id
 """
 
 
+# A mail behind an open breaker becomes due when the breaker lets it: greatest() passes over its '-infinity' and NULL.
 _BACKLOG = """
-SELECT count(*) AS pending, count(*) FILTER (WHERE next_attempt_at <= now() AND lock_token IS NULL) AS due,
-    coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS age,
+SELECT count(*) AS pending, count(*) FILTER (WHERE n.next_attempt_at <= now() AND n.lock_token IS NULL) AS due,
+    extract(epoch FROM now() - min(n.created_at))::float8 AS age,
+    extract(epoch FROM now() - min(greatest(n.next_attempt_at, b.open_until))
+        FILTER (WHERE n.lock_token IS NULL))::float8 AS due_age,
+    extract(epoch FROM now() - min(n.created_at) FILTER (WHERE b.trips > 0))::float8 AS held_age,
     (SELECT count(*) FROM smtp_breakers WHERE open_until > now()) AS breakers
-FROM notification_events WHERE status = 'pending'
+FROM notification_events n
+LEFT JOIN delivery_lanes l ON l.customer_id = n.customer_id
+LEFT JOIN smtp_breakers b ON b.server_id = l.server_id
+WHERE n.status = 'pending'
 """
 
 
@@ -156,6 +163,12 @@ def repair_lanes(connection: Connection) -> int:
 def backlog(connection: Connection) -> Backlog:
     """Count what waits."""
     row = connection.exec_driver_sql(_BACKLOG).one()
+    age, due_age, held_age = (max(0.0, found or 0.0) for found in (row.age, row.due_age, row.held_age))
     return Backlog(
-        pending=row.pending, due=row.due, oldest_pending_age=max(0.0, row.age), breakers_open=row.breakers
+        pending=row.pending,
+        due=row.due,
+        oldest_pending_age=age,
+        oldest_due_age=due_age,
+        oldest_held_age=held_age,
+        breakers_open=row.breakers,
     )

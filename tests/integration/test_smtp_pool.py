@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -139,3 +140,16 @@ def test_idle_sessions_are_closed_at_the_end() -> None:
         server.wait_for(lambda: server.open_now == 0)
     assert server.verbs().count("QUIT") == 3
     assert server.most_open == 3
+
+
+def test_each_new_tls_connection_tells_when_the_certificate_ends() -> None:
+    told: list[tuple[int, float]] = []
+    pool = Pool(policy=OPEN_POLICY, on_certificate=lambda server, ends: told.append((server, ends)))
+    with SmtpServer(Options(starttls=True)) as secure, SmtpServer() as plain:
+        pool.drop(pool.take(settings(plain.port)))
+        session = pool.take(settings(secure.port, server_id=7, use_tls=True))
+        facts = session.tls
+        pool.drop(session)
+    assert facts is not None
+    assert told == [(7, facts.ends)]
+    assert 29 * 86400 < told[0][1] - time.time() < 30 * 86400

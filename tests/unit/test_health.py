@@ -20,7 +20,9 @@ from notifier.vitals import CHECK_LIMIT, LIVE_LIMIT, Vitals
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BACKLOG = Backlog(pending=5, due=3, oldest_pending_age=61.5, breakers_open=1)
+BACKLOG = Backlog(
+    pending=5, due=3, oldest_pending_age=61.5, oldest_due_age=2.5, oldest_held_age=0, breakers_open=1
+)
 
 
 @dataclass

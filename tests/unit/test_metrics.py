@@ -1,20 +1,25 @@
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import dataclass
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from notifier import certificates
 from notifier.broker.consumer import ConsumerState
 from notifier.domain.backlog import Backlog
 from notifier.domain.outcomes import Kind
 from notifier.domain.vocabulary import FAILURE_REASONS, REJECTION_REASONS
 from notifier.metrics import CONSUMER_STATES, Metrics
 
+NOW = 1_790_000_000.0
+
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics(version="1.2.3")
+    return Metrics(version="1.2.3", now=lambda: NOW)
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -76,7 +81,7 @@ def test_the_way_of_a_mail_is_counted(metrics: Metrics) -> None:
     metrics.smtp_step("send", 0.2)
     metrics.mail_sent(12)
     metrics.mail_failed("expired", 2)
-    metrics.reconnected("broker")
+    metrics.link_lost("broker")
     assert value(metrics, "notifier_intake_batch_events_sum") == 3
     assert value(metrics, "notifier_events_duplicate_total") == 1
     assert value(metrics, "notifier_events_rejected_total", reason="bad_json") == 1
@@ -90,21 +95,74 @@ def test_the_way_of_a_mail_is_counted(metrics: Metrics) -> None:
     assert value(metrics, "notifier_delivery_latency_seconds_sum") == 12
     assert value(metrics, "notifier_mails_finished_total", status="sent", failure_reason="none") == 1
     assert value(metrics, "notifier_mails_finished_total", status="failed", failure_reason="expired") == 2
-    assert value(metrics, "notifier_reconnects_total", service="broker") == 1
+    assert value(metrics, "notifier_links_lost_total", service="broker") == 1
 
 
 def test_the_state_is_shown(metrics: Metrics) -> None:
-    metrics.backlog(Backlog(pending=5, due=3, oldest_pending_age=61.5, breakers_open=1))
+    metrics.backlog(
+        Backlog(
+            pending=5,
+            due=3,
+            oldest_pending_age=61.5,
+            oldest_due_age=2.5,
+            oldest_held_age=61.25,
+            breakers_open=1,
+        )
+    )
+    metrics.main_loop_turned()
     metrics.dead_letters(4)
     metrics.consumer_is("consuming")
     assert value(metrics, "notifier_mails_pending") == 5
     assert value(metrics, "notifier_mails_due") == 3
     assert value(metrics, "notifier_oldest_pending_age_seconds") == 61.5
+    assert value(metrics, "notifier_oldest_due_age_seconds") == 2.5
+    assert value(metrics, "notifier_oldest_held_age_seconds") == 61.25
     assert value(metrics, "notifier_breakers_open") == 1
+    assert value(metrics, "notifier_database_last_success_timestamp_seconds") == NOW
+    assert value(metrics, "notifier_main_loop_last_turn_timestamp_seconds") == NOW
     assert value(metrics, "notifier_dead_letters") == 4
     assert value(metrics, "notifier_consumer_state", state="consuming") == 1
     assert value(metrics, "notifier_consumer_state", state="connecting") == 0
     assert value(metrics, "notifier_build_info", version="1.2.3") == 1
+
+
+def test_what_nobody_has_measured_yet_is_no_number(metrics: Metrics) -> None:
+    """A zero would be a fall at each restart, and the first measurement a rise that wakes somebody."""
+    for name in ("dead_letters", "mails_pending", "oldest_due_age_seconds", "breakers_open"):
+        found = value(metrics, f"notifier_{name}")
+        assert found is not None
+        assert math.isnan(found), name
+
+
+@dataclass
+class Clock:
+    now: float = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def ends(metrics: Metrics) -> dict[str, float]:
+    (family,) = (family for family in metrics.registry.collect() if family.name == certificates.NAME)
+    return {sample.labels["server_id"]: sample.value for sample in family.samples}
+
+
+def test_the_certificates_that_end_first_are_shown_and_no_others(metrics: Metrics) -> None:
+    for server in range(100):
+        metrics.certificate_seen(server, NOW + 1000 - server)
+    assert ends(metrics) == {str(server): NOW + 1000 - server for server in range(80, 100)}
+
+
+def test_a_renewed_certificate_replaces_the_old_one_and_one_not_seen_for_a_week_goes() -> None:
+    clock = Clock()
+    metrics = Metrics(version="1", now=clock)
+    metrics.certificate_seen(0, NOW + 1)
+    metrics.certificate_seen(7, NOW + 1)
+    clock.now += certificates.FORGOTTEN
+    metrics.certificate_seen(7, NOW + 5000)
+    assert ends(metrics) == {"0": NOW + 1, "7": NOW + 5000}
+    clock.now += 1
+    assert ends(metrics) == {"7": NOW + 5000}
 
 
 def test_two_workers_in_one_process_do_not_share_series() -> None:
