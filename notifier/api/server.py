@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,10 @@ from notifier.domain.errors import ConfigurationError
 from notifier.rendering.renderer import Renderer
 from notifier.store import migrations, scope
 from notifier.store.engine import make_engine
+from notifier.systemd import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from types import FrameType
 
     from sqlalchemy.engine import Engine
@@ -33,8 +35,10 @@ KEEP_ALIVE = 30  # seconds
 log = structlog.get_logger(__name__)
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, *, environ: Mapping[str, str]) -> None:
     """Serve until SIGTERM or SIGINT; requests in hand are finished, for at most delivery.drain_timeout seconds.
+
+    systemd is told that it serves and, by the loop that takes the requests, that it is alive.
 
     Raises ConfigurationError for an address that cannot be used or a schema that does not fit, DatabaseUnavailable.
     """
@@ -45,7 +49,8 @@ def run(settings: Settings) -> None:
         closing(Renderer(settings.templates.folder(), wiring.site(settings))) as renderer,
     ):
         served = application(parts.make(settings, engine=engine, renderer=renderer))
-        server = uvicorn.Server(configuration(settings, served))
+        supervisor = Supervisor(environ, clock=time.monotonic)
+        server = _Server(configuration(settings, served), supervisor)
         # uvicorn raises the signal again when it is done; then its work is over and nothing is to be killed.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _ended)
@@ -53,6 +58,26 @@ def run(settings: Settings) -> None:
         log.info("api_started", host=host, port=port)
         server.run(sockets=[listener])
         log.info("api_stopped")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, whose loop speaks to the supervisor."""
+
+    def __init__(self, config: uvicorn.Config, supervisor: Supervisor) -> None:
+        super().__init__(config)
+        self._supervisor = supervisor
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._supervisor.ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        self._supervisor.alive()
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._supervisor.stopping()
+        await super().shutdown(sockets)
 
 
 def configuration(settings: Settings, app: Any) -> uvicorn.Config:  # noqa: ANN401 - an ASGI application, whoever made it

@@ -30,4 +30,4 @@ def api(context: Context, *, host: str | None, port: int | None) -> None:
 
     settings = context.overridden({"api.host": host, "api.port": port}).settings
     log.configure(settings.logging.level, settings.logging.format, settings.secrets())
-    server.run(settings)
+    server.run(settings, environ=context.environ)

@@ -14,6 +14,7 @@ import httpx
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from tests.acceptance.world import World
@@ -22,14 +23,16 @@ PREFIX = "/api/v1/notifications"
 
 
 class ApiProcess:
-    """Runs from `with` on; the world's configuration and what `settings` overrides."""
+    """Runs from `with` on; the world's configuration and what `settings` overrides. variables: more environment."""
 
-    def __init__(self, world: World, **settings: object) -> None:
+    def __init__(
+        self, world: World, *, variables: Mapping[str, str] | None = None, **settings: object
+    ) -> None:
         self.log: Path = world.folder / "api.log"
         self._stream = self.log.open("wb")
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [sys.executable, "-m", "notifier", "api", "--port", "0"],
-            env=world.environ(**settings),
+            env=world.environ(**settings) | dict(variables or {}),
             cwd=world.folder,
             stdout=self._stream,
             stderr=subprocess.STDOUT,
@@ -44,8 +47,8 @@ class ApiProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
+        self.process.kill()
+        self.process.wait()
         self._stream.close()
 
     @property
@@ -54,7 +57,7 @@ class ApiProcess:
         return f"http://127.0.0.1:{self._port()}"
 
     def _port(self) -> int:
-        if self._process.poll() is not None:
+        if self.process.poll() is not None:
             raise RuntimeError(self.log.read_text(errors="replace"))
         return next((int(line["port"]) for line in self.lines() if line["event"] == "api_started"), 0)
 
@@ -73,5 +76,5 @@ class ApiProcess:
 
     def terminate(self) -> int:
         """SIGTERM, and wait for the end; returns the exit code."""
-        self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(40)
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(40)

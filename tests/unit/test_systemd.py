@@ -45,6 +45,8 @@ def test_the_watchdog_is_fed_three_times_per_period(listener: tuple[socket.socke
     sock, address = listener
     clock = Clock()
     supervisor = Supervisor({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "30000000"}, clock=clock)
+    supervisor.ready()
+    assert sock.recv(100) == b"READY=1"
     for second in range(31):
         clock.now = second
         supervisor.alive()
@@ -60,3 +62,18 @@ def test_without_a_supervisor_or_after_it_went_away_nothing_happens(tmp_path: Pa
         supervisor = Supervisor(environ, clock=Clock())
         supervisor.ready()
         supervisor.alive()
+
+
+def test_before_it_is_ready_it_asks_for_more_time_instead(listener: tuple[socket.socket, str]) -> None:
+    """A worker whose broker is away sends mails meanwhile: a start that takes long is no reason to kill it."""
+    sock, address = listener
+    clock = Clock()
+    supervisor = Supervisor({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "3000000"}, clock=clock)
+    for second in range(41):
+        clock.now = second
+        supervisor.alive()
+    supervisor.ready()
+    told = []
+    while (message := sock.recv(100)) != b"READY=1":
+        told.append(message)
+    assert told == [b"EXTEND_TIMEOUT_USEC=60000000"] * 3  # at 0, 20 and 40 seconds
