@@ -23,6 +23,7 @@ _TEXT_CONTRAST = 4.5  # WCAG 2.1, 1.4.3: text
 _SHAPE_CONTRAST = 3.0  # WCAG 2.1, 1.4.11: bars and borders
 _CARD, _DARK_CARD = "#ffffff", "#161b22"
 _TEXTS = {"name": 64, "contact": 120, "subject": 200}
+_ADDRESS_SIGNS = re.compile(r'[@<>"\\]')  # a sender's name that looks like an address is what phishing does
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,11 +51,15 @@ PLAIN = Brand()
 def read(path: Path) -> Brand:
     """Return a customer's brand. Raises ConfigurationError with every fault of the file."""
     try:
+        if not path.resolve().is_relative_to(path.parent.resolve()):
+            raise ConfigurationError([f"{path} points outside its folder"])
         if path.stat().st_size > _MAX_BYTES:
             raise ConfigurationError([f"{path}: larger than {_MAX_BYTES} bytes"])
         given = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise ConfigurationError([f"{path}: {exc}"]) from exc
+    except RecursionError as exc:
+        raise ConfigurationError([f"{path}: brackets are nested too deeply"]) from exc
     colours = given.pop("colours", {})
     problems = [*_text_faults(given), *_colour_faults(colours)]
     if problems:
@@ -74,6 +79,8 @@ def _text_faults(given: Mapping[str, object]) -> list[str]:
             problems.append(f"{key} must be a text")
         elif len(value) > limit or clean_header(value) != value:
             problems.append(f"{key} must be one printable line of at most {limit} characters")
+        elif key == "name" and _ADDRESS_SIGNS.search(value):
+            problems.append('name must not look like an address: it may not have @ < > " or \\')
         elif key == "subject" and (unknown := subjects.unknown_placeholders(value)):
             problems.append(
                 f"subject has the placeholders {', '.join(unknown)}; "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from notifier.domain.errors import RenderError
 from notifier.domain.vocabulary import EVENT_TYPES
-from notifier.rendering.customer_sets import stray_files
+from notifier.rendering.set_folder import stray_files
 from notifier.rendering.site import Customer, Reader
 from notifier.rendering.story import ServerFacts
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import string
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from premailer import Premailer
@@ -25,6 +26,8 @@ _INCLUDE = re.compile(
     re.MULTILINE,
 )
 _OTHER_INCLUDE = re.compile(r"\{%-?\s*(?:include|extends|import|from|block)\b[^%]{0,80}")
+_STYLES = re.compile(r"<style\b[^>]*>(.*?)(?:</style|\Z)", re.DOTALL | re.IGNORECASE)
+_CSS_IMPORT = re.compile(r"@(?:import|\\)", re.IGNORECASE)
 _TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 _SWAPPED = re.compile(r"<!--jj(\d+)jj-->|jj(\d+)jj")
 _STYLE = re.compile(r"""( style=(?:"|'))((?:(?<=")[^"]*(?="))|(?:(?<=')[^']*(?=')))["']""")
@@ -60,6 +63,22 @@ class Sources:
         raise ConfigurationError([f"template {path} is missing in {self._folders[-1]}"])
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pages:
+    """The joined templates of one mail: still with Jinja's tags, the HTML with its CSS not yet inlined."""
+
+    html: str
+    text: str
+
+
+def pages(sources: Sources, theme: Mapping[str, str]) -> Pages:
+    """Return the layout joined with the bodies of a mail. Raises ConfigurationError as `join`."""
+    return Pages(
+        html=join("layout/page.html", sources, theme),
+        text=join("layout/page.txt", sources, theme),
+    )
+
+
 def join(name: str, sources: Sources, theme: Mapping[str, str]) -> str:
     """Return a template with its includes replaced by their text, and the theme's values in its CSS.
 
@@ -93,7 +112,14 @@ def _expand(name: str, sources: Sources, theme: Mapping[str, str], depth: int) -
 
 
 def inline(source: str) -> str:
-    """Return an HTML template with its CSS in style attributes; `<style data-premailer="ignore">` stays."""
+    """Return an HTML template with its CSS in style attributes; `<style data-premailer="ignore">` stays.
+
+    Raises ConfigurationError for `@import`: cssutils would fetch what it names, from wherever that is.
+    """
+    if any(_CSS_IMPORT.search(block) for block in _STYLES.findall(source)):
+        raise ConfigurationError(
+            ["template layout/page.html: its styles use @import, which mail programs do not follow"]
+        )
     tags: list[str] = []
 
     def swap(match: re.Match[str]) -> str:

@@ -59,12 +59,15 @@ def compile_mail(
 
     Raises ConfigurationError naming the template and the line.
     """
-    markup = compose.inline(compose.join("layout/page.html", sources, theme))
-    plain = compose.join("layout/page.txt", sources, theme)
+    return compile_pages(mail_type, compose.pages(sources, theme), is_safe)
+
+
+def compile_pages(mail_type: str, pages: compose.Pages, is_safe: Callable[[str], bool]) -> Compiled:
+    """Inline and compile pages that were joined; reads no file. Raises ConfigurationError as `compile_mail`."""
     return Compiled(
         name=mail_type,
-        html=_compiled(f"{mail_type}/body.html", markup, html=True, is_safe=is_safe),
-        text=_compiled(f"{mail_type}/body.txt", plain, html=False, is_safe=is_safe),
+        html=_compiled(f"{mail_type}/body.html", compose.inline(pages.html), html=True, is_safe=is_safe),
+        text=_compiled(f"{mail_type}/body.txt", pages.text, html=False, is_safe=is_safe),
     )
 
 

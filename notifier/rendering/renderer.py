@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from notifier.domain.vocabulary import MailType
     from notifier.rendering.brand import Brand
-    from notifier.rendering.customer_sets import CustomerSet
     from notifier.rendering.engine import Compiled
+    from notifier.rendering.set_folder import CustomerSet
     from notifier.rendering.site import Customer, Reader, Site
     from notifier.rendering.states import Colour, State
     from notifier.rendering.story import ServerFacts

@@ -1,9 +1,9 @@
 """Renders customers' own templates in a process of their own, within limits of time, memory and output (B43-B46).
 
 `python -m notifier.rendering.workshop` reads one request per line on standard input (JSON) and answers each with
-one line on standard output. For every request it forks: the copy limits itself, compiles and renders, and ends;
-whatever a template does to it, the workshop and the worker live on. Constant expressions run when a template is
-compiled, so compiling happens in the copy too.
+one line on standard output. For every request it forks: the copy reads the templates, limits itself, compiles and
+renders, and ends; whatever a template does to it, the workshop and the worker live on. Constant expressions run when
+a template is compiled, so compiling happens in the copy too. From then on the copy can open no file and no socket.
 """
 
 from __future__ import annotations
@@ -15,14 +15,18 @@ import selectors
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
+from jinja2 import TemplateError
+
 from notifier.domain.errors import ConfigurationError, RenderError
 from notifier.rendering import language as languages
-from notifier.rendering.compose import Sources
-from notifier.rendering.engine import compile_mail
+from notifier.rendering.compose import Sources, pages
+from notifier.rendering.engine import compile_mail, compile_pages, environment
 from notifier.rendering.site import Site
+from notifier.rendering.themes import THEMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,9 +51,19 @@ def main() -> None:
         directory = request["templates"]
         if directory not in known:
             known[directory] = languages.load(Path(directory) / "locale")
+            _warm_up(Path(directory))
         answer = _supervised(request, known[directory])
         sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
         sys.stdout.buffer.flush()
+
+
+def _warm_up(templates: Path) -> None:
+    """Compile a built-in mail and break two templates: what libraries load on first use is there for every copy."""
+    with suppress(ConfigurationError):
+        compile_mail("test", Sources("test", (templates,)), THEMES["test"], lambda _: False)
+    for broken in ("{{ nothing }}", "{{"):
+        with suppress(TemplateError):
+            environment(html=True, is_safe=lambda _: False).from_string(broken).render()
 
 
 def _supervised(request: dict[str, object], known: Mapping[str, Language]) -> dict[str, object]:
@@ -92,6 +106,8 @@ def _read(source: BinaryIO, deadline: float) -> tuple[bytes, str | None]:
 def _render_and_exit(request: dict[str, object], known: Mapping[str, Language], target: int) -> NoReturn:
     """Be the copy: limit, render, answer, and end whatever happens, running nothing of the original."""
     try:
+        os.close(sys.stdin.fileno())  # the requests and answers of others are none of its business
+        os.close(sys.stdout.fileno())
         answer = json.dumps(_limited(request, known)).encode()
         with os.fdopen(target, "wb", buffering=0) as pipe:
             rest = memoryview(answer)
@@ -129,7 +145,9 @@ def _rendered(request: dict[str, object], known: Mapping[str, Language]) -> dict
     ):
         raise RenderError("the workshop was asked for something it does not know")
     sources = Sources(mail_type, tuple(Path(str(folder)) for folder in folders))
-    mail = compile_mail(mail_type, sources, theme, Site(**site).is_safe)
+    joined = pages(sources, theme)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))  # no file and no socket can be opened any more
+    mail = compile_pages(mail_type, joined, Site(**site).is_safe)
     text, html = mail.render(context, known[str(request["language"])])
     return {"text": text, "html": html}
 

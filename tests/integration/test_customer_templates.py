@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import socket
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -12,11 +16,13 @@ import pytest
 from notifier import resources
 from notifier.domain.errors import ConfigurationError
 from notifier.domain.mail import UNSUBSCRIBE_PLACEHOLDER
-from notifier.rendering import brand, customer_sets
+from notifier.rendering import brand, workshop_process
 from notifier.rendering.checking import check
-from notifier.rendering.customer_sets import CustomerSets, faults_of
+from notifier.rendering.customer_sets import CustomerSets
+from notifier.rendering.mail_faults import faults_of
 from notifier.rendering.renderer import Renderer
 from notifier.rendering.site import Customer, Reader
+from notifier.rendering.themes import THEMES
 from tests.golden.states import SITE, samples
 
 if TYPE_CHECKING:
@@ -31,19 +37,33 @@ OWN = '<p class="paragraph">Our own words: {{ headline }}</p>\n{% include "layou
 ENDLESS = "".join(f"{{% for {name} in range(1000) %}}" for name in "abc") + "{% endfor %}" * 3
 
 
-@pytest.fixture
-def templates(tmp_path: Path) -> Path:
-    """A copy of the built-in templates, with room for customers."""
-    copy = tmp_path / "templates"
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the built-in templates."""
+    copy = tmp_path_factory.mktemp("sets") / "templates"
     shutil.copytree(resources.path("templates"), copy)
     return copy
 
 
-@pytest.fixture
-def renderer(templates: Path) -> Iterator[Renderer]:
-    found = Renderer(templates, SITE)
+@pytest.fixture(scope="module")
+def shared(folder: Path) -> Iterator[Renderer]:
+    """One renderer for all: it reads a customer's folder anew whenever something in it changed."""
+    found = Renderer(folder, SITE)
     yield found
     found.close()
+
+
+@pytest.fixture
+def templates(folder: Path) -> Iterator[Path]:
+    """The templates, without any customer's folder."""
+    yield folder
+    shutil.rmtree(folder / "customers", ignore_errors=True)
+
+
+@pytest.fixture
+def renderer(templates: Path, shared: Renderer) -> Renderer:
+    assert not (templates / "customers").exists()
+    return shared
 
 
 def give(templates: Path, customer_id: int, name: str, text: str) -> None:
@@ -100,20 +120,24 @@ def test_a_layout_file_changes_every_mail(templates: Path, renderer: Renderer) -
         ("<script>1</script>", "<script> does not belong"),
         ('<p onclick="x">x</p>', "the attribute onclick"),
         ("\x07", "control characters"),
+        ("{{ '\\ud800' }}", "halves of characters"),
+        ("<style>@import url(http://127.0.0.1/x);</style>", "@import"),
+        ('<link rel="stylesheet" href="https://example.org/x.css">', "<link> does not belong"),
+        ('<meta http-equiv="refresh" content="0;url=https://example.org">', "<meta http-equiv>"),
+        ('<svg><a xlink:href="javascript:alert(1)">x</a></svg>', "a link to 'javascript"),
+        ('<p formaction="javascript:alert(1)">x</p>', "a link to 'javascript"),
     ],
 )
 def test_a_broken_template_costs_two_seconds_at_most_and_the_built_in_mail_goes_out(
-    templates: Path, source: str, reason: str
+    templates: Path, renderer: Renderer, source: str, reason: str
 ) -> None:
     """B43-B46; the row tells why by `Body.note`, and `notifier check` before that."""
     give(templates, 7, "job_failed/body.html", source)
-    renderer = Renderer(templates, SITE)
     renderer.customers._workshop.ask({"templates": str(templates)} | _nothing())  # it has started
     began = time.monotonic()
     broken = mail(renderer)
     assert time.monotonic() - began < 2.5, "two seconds and the noise of a busy machine"
     built_in = mail(renderer, 8)
-    renderer.close()
     assert (broken.text, broken.html) == (built_in.text, built_in.html)
     assert broken.note
     assert broken.note.startswith("the templates of customer 7 for job_failed")
@@ -125,10 +149,12 @@ def _nothing() -> dict[str, object]:
     return {"mail_type": 0, "context": 0, "theme": 0, "folders": 0, "site": 0}
 
 
-def test_a_template_that_broke_a_limit_rests_for_a_minute(templates: Path, renderer: Renderer) -> None:
+def test_a_template_that_broke_a_limit_rests_for_a_minute(
+    templates: Path, renderer: Renderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A queue of mails must not wait two seconds for each."""
     now = 1000.0
-    renderer.customers = CustomerSets(templates, SITE, clock=lambda: now)
+    monkeypatch.setattr(renderer, "customers", CustomerSets(templates, SITE, clock=lambda: now))
     give(templates, 7, "job_failed/body.html", ENDLESS)
 
     def seconds() -> float:
@@ -142,6 +168,7 @@ def test_a_template_that_broke_a_limit_rests_for_a_minute(templates: Path, rende
     assert seconds() > 1
     give(templates, 7, "job_failed/body.html", OWN)
     assert mail(renderer).note is None, "a change is tried at once"
+    renderer.customers.close()
 
 
 def test_a_killed_workshop_is_replaced(templates: Path, renderer: Renderer) -> None:
@@ -198,6 +225,9 @@ def test_a_subject_pattern_runs_no_template_code(templates: Path, renderer: Rend
         ('colours = "x"', "colours must be a table"),
         ("name = ", "Invalid value"),
         ('name = "x"\n' + "#" * 17_000, "larger than"),
+        (f"name = {'[' * 5000}{']' * 5000}", "nested too deeply"),
+        ('name = "ceo@bank.example"', "must not look like an address"),
+        ('name = "Bank <ceo@bank.example"', "must not look like an address"),
     ],
 )
 def test_a_wrong_brand_is_named_and_not_used(
@@ -210,6 +240,71 @@ def test_a_wrong_brand_is_named_and_not_used(
     assert any(problem in named for named in check(renderer))
     with pytest.raises(ConfigurationError):
         brand.read(templates / "customers/7/brand.toml")
+
+
+def test_a_brand_is_not_read_from_another_customers_folder(templates: Path, renderer: Renderer) -> None:
+    give(templates, 8, "brand.toml", 'name = "Somebody else"')
+    give(templates, 7, "README.md", "ours")
+    (templates / "customers/7/brand.toml").symlink_to(templates / "customers/8/brand.toml")
+    body = mail(renderer)
+    assert body.sender == "Webnet (Acme)"
+    assert "points outside its folder" in (body.note or "")
+
+
+@pytest.mark.parametrize("start", ["@import", "@\\69mport"])
+def test_no_style_makes_the_worker_fetch_anything(templates: Path, renderer: Renderer, start: str) -> None:
+    """Cssutils follows @import; a customer could have the worker ask servers that only the worker reaches."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.2)
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/x"
+        give(templates, 7, "styles.css", f'{start} url("{address}");\n')
+        assert "@import" in (mail(renderer).note or "")
+        with pytest.raises(TimeoutError):
+            listener.accept()
+
+
+def test_a_template_in_the_workshop_can_open_no_file_and_no_socket(templates: Path) -> None:
+    """Should a template ever get out of the sandbox, the kernel still stands in its way."""
+    program = (
+        "import json, socket, sys\n"
+        "from notifier.rendering import workshop\n"
+        "def tries(*_):\n"
+        "    for name, attempt in (('file', lambda: open('/etc/hosts')), ('socket', socket.socket)):\n"
+        "        try:\n"
+        "            attempt()\n"
+        "        except OSError as exc:\n"
+        "            yield f'{name}: {exc.strerror}'\n"
+        "def compile_pages(*_):\n"
+        "    raise workshop.RenderError(', '.join(tries()))\n"
+        "workshop.compile_pages = compile_pages\n"
+        "workshop.main()\n"
+    )
+    request = {
+        "templates": str(templates),
+        "folders": [str(templates)],
+        "site": {"product": "x", "environment": "x", "base_url": "https://x.example", "links": {}},
+        "mail_type": "test",
+        "theme": dict(THEMES["test"]),
+        "context": {},
+        "language": "en",
+    }
+    answer = subprocess.run(
+        [sys.executable, "-c", program], input=json.dumps(request).encode(), capture_output=True, check=True
+    )
+    assert json.loads(answer.stdout) == {"error": "file: Too many open files, socket: Too many open files"}
+
+
+def test_what_a_customer_piles_up_costs_no_mail_its_time(templates: Path, renderer: Renderer) -> None:
+    """A folder is looked at for every mail, at intake too: a thousand files in it must not count."""
+    give(templates, 7, "brand.toml", 'name = "Acme NOC"')
+    for number in range(1000):
+        give(templates, 7, f"layout/{number}.html", "x")
+        give(templates, 7, f"{number % 50}/{number}.html", "x")
+    own = renderer.customers.of(7)
+    assert own
+    assert len(own.signature) == 202
+    assert mail(renderer).note == f"{templates}/customers/7/layout has more than 200 files"
+    assert len(check(renderer)) > 100
 
 
 def test_check_names_misspelt_files_and_folders(templates: Path, renderer: Renderer) -> None:
@@ -233,7 +328,8 @@ def test_what_a_customers_mail_must_not_be() -> None:
     assert faults_of("x", page + '<a href="data:text/html,x">x</a>', unsubscribe=False)
 
 
-def test_without_any_customers_folder_no_process_is_started(renderer: Renderer) -> None:
+def test_without_any_customers_folder_no_process_is_started(templates: Path) -> None:
+    renderer = Renderer(templates, SITE)
     assert mail(renderer).note is None
     assert renderer.customers.folders() == []
     assert renderer.customers._workshop._process is None
@@ -241,7 +337,7 @@ def test_without_any_customers_folder_no_process_is_started(renderer: Renderer) 
 
 def test_a_workshop_that_hangs_is_ended(templates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     give(templates, 7, "job_failed/body.html", OWN)
-    monkeypatch.setattr(customer_sets, "_START_SECONDS", 0.0)
+    monkeypatch.setattr(workshop_process, "_START_SECONDS", 0.0)
     renderer = Renderer(templates, SITE)
     note = mail(renderer).note or ""
     assert "the process for customers' templates ended (no answer in time)" in note
