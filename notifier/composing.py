@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from notifier.domain import unsubscribe
 from notifier.domain.errors import HeaderInjection, InvalidAddress, RenderError, SmtpFault
-from notifier.domain.event_parts import read_traceparent
+from notifier.domain.event_texts import read_traceparent
 from notifier.domain.headers import mailbox
 from notifier.domain.mail import MailFacts, assemble, encode_body
 from notifier.domain.vocabulary import FaultCause, Phase

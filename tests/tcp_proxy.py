@@ -21,7 +21,7 @@ class TcpProxy:
     """
 
     def __init__(self, target: tuple[str, int]) -> None:
-        self._target = target
+        self.target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._lock = threading.Lock()
@@ -71,7 +71,7 @@ class TcpProxy:
     def _accept(self) -> None:
         client, _address = self._listener.accept()
         try:
-            server = socket.create_connection(self._target)
+            server = socket.create_connection(self.target)
         except OSError:
             client.close()
             return

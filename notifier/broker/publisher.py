@@ -22,7 +22,14 @@ from notifier.broker.connection import (
     open_connection,
     parameters,
 )
-from notifier.domain.errors import BrokerRefused, BrokerUnavailable, NotFound, Unroutable
+from notifier.domain.errors import (
+    BrokerRefused,
+    BrokerUnavailable,
+    ConfirmMissing,
+    NotAccepted,
+    NotFound,
+    Unroutable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,9 +46,9 @@ _NOT_FOUND = 404
 class Publisher:
     """Publishes to one exchange over its own connection, opened at the first call; for one thread.
 
-    When the confirm stays away the event is published again: its identity absorbs the second copy. After
-    `patience` seconds without a confirm BrokerUnavailable is raised; the event may or may not be queued.
-    Use it as a context manager, or call `close`.
+    When the confirm stays away the event is published again: its identity absorbs the second copy. A connection
+    that broke since the last event is replaced at once; else tries go on for `patience` seconds, and the one that
+    is running then is not cut short. Use it as a context manager, or call `close`.
     """
 
     def __init__(
@@ -80,7 +87,8 @@ class Publisher:
         """Publish one event, persistent and mandatory, and wait for its confirm.
 
         `headers` may carry `traceparent` and `tracestate`. Raises Unroutable (no queue is bound for it),
-        NotFound (no such exchange), BrokerRefused (login or permission) or BrokerUnavailable.
+        NotFound (no such exchange), BrokerRefused (login or permission), or when the patience is over
+        NotAccepted (the broker said no), ConfirmMissing (it may be queued) or else BrokerUnavailable (it is not).
         """
         properties = BasicProperties(
             content_type=content_type,
@@ -97,12 +105,19 @@ class Publisher:
         """Publish with these very properties; raises as `publish` does."""
         deadline = self._clock() + self._patience
         backoff = Backoff(cap=RETRY_CAP, chance=self._chance)
+        unclear = False
         while True:
+            used_before = self._channel is not None
             try:
                 self._try_once(body, exchange=exchange, routing_key=routing_key, properties=properties)
-            except BrokerUnavailable:
+            except BrokerUnavailable as exc:
+                unclear = unclear or isinstance(exc, ConfirmMissing)
+                if used_before and not isinstance(exc, NotAccepted):
+                    continue
                 delay = backoff.next()
                 if self._clock() + delay >= deadline:
+                    if unclear and not isinstance(exc, ConfirmMissing):
+                        raise ConfirmMissing(f"a confirm was missing, then: {exc}") from exc
                     raise
                 self._sleep(delay)
             else:
@@ -132,13 +147,13 @@ class Publisher:
                 f"no queue is bound to {where}: start `notifier run` once, or bind the queue"
             ) from exc
         except NackError as exc:
-            raise BrokerUnavailable(f"the broker refused what came to {where}: is a queue full?") from exc
+            raise NotAccepted(f"the broker refused what came to {where}: is a queue full?") from exc
         except ChannelClosedByBroker as exc:
             self.close()
             raise _refusal(exc, exchange, where) from exc
         except PIKA_FAULTS as exc:
             self.close()
-            raise BrokerUnavailable(f"no confirm from {where}: {describe(exc)}") from exc
+            raise ConfirmMissing(f"no confirm from {where}: {describe(exc)}") from exc
 
     def _open(self) -> BlockingChannel:
         if self._channel is None or not self._channel.is_open:
@@ -157,4 +172,4 @@ def _refusal(exc: ChannelClosedByBroker, exchange: str, where: str) -> Exception
         return NotFound(f"exchange {exchange!r} does not exist: create it, or start `notifier run` once")
     if exc.reply_code in _REFUSALS:
         return BrokerRefused([f"the broker refused to publish to {where}: {describe(exc)}"])
-    return BrokerUnavailable(f"no confirm from {where}: {describe(exc)}")
+    return ConfirmMissing(f"no confirm from {where}: {describe(exc)}")

@@ -13,6 +13,8 @@ NotifierError
 ├── DatabaseUnavailable     the database cannot do it now; the same call may work later (D8)
 ├── DataRejected            the database refuses these values for good (SQLSTATE class 22 or 23)
 ├── BrokerUnavailable       the broker cannot do it now
+│   ├── NotAccepted         it answered a published event with a nack
+│   └── ConfirmMissing      no confirm came: the event may or may not be on its queue
 ├── Unroutable              a published event reached no queue (D12)
 ├── NotFound                the thing a command names does not exist
 └── InvalidInput            a command or request asks for what the rules forbid; carries a sentence per field
@@ -96,6 +98,17 @@ class DataRejected(NotifierError):
 
 class BrokerUnavailable(NotifierError):
     """The broker cannot do this now."""
+
+
+class NotAccepted(BrokerUnavailable):
+    """The broker answered a published event with a nack: it is on no queue. A full queue does that."""
+
+
+class ConfirmMissing(BrokerUnavailable):
+    """The connection broke before the confirm came: the event may or may not be on its queue.
+
+    Publish it again with the same id; a second copy makes no second mail.
+    """
 
 
 class Unroutable(NotifierError):

@@ -20,16 +20,14 @@ from notifier.domain.event_parts import (
     PartialJobData,
     SuccessfulJobData,
     Time,
-    read_traceparent,
-    read_tracestate,
 )
+from notifier.domain.event_texts import EVENT_ID, read_traceparent, read_tracestate
 from notifier.domain.vocabulary import EventType  # noqa: TC001 - pydantic reads the annotation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 COMPLIANCE_JOB_TYPE = "compliance_check"
-EVENT_ID = r"^[\x20-\x7E]{1,200}$"  # printable ASCII
 
 
 class Envelope(Part):

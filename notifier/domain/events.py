@@ -12,13 +12,13 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from notifier.domain.decoding import MAX_EVENT_BYTES, clean_text, read_json
 from notifier.domain.errors import InvalidEvent
 from notifier.domain.event_models import (
-    EVENT_ID,
     MODELS,
     Envelope,
     JobEvent,
     payload_hash,
 )
-from notifier.domain.event_parts import Id, read_traceparent, read_tracestate
+from notifier.domain.event_parts import Id
+from notifier.domain.event_texts import EVENT_ID, read_traceparent, read_tracestate
 from notifier.domain.vocabulary import EVENT_TYPES
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from notifier.domain.event_parts import read_time
+from notifier.domain.event_texts import read_time
 from notifier.rendering.cleaning import lines, one_line, readable, words
 
 if TYPE_CHECKING:
