@@ -41,8 +41,8 @@ GRANT SELECT ON schema_migrations, customers, users, notification_preferences, n
 GRANT SELECT ON customer_users TO notifier_reader;
 GRANT SELECT (id, customer_id, host, port, use_tls, use_ssl, username, from_email, reply_to_email, enabled, ca_certificate,
     allow_plaintext_auth, created_at, updated_at) ON smtp_configs TO notifier_reader;
-GRANT SELECT (id, customer_id, source, event_id, event_type, payload_sha256, occurred_at, received_at, outcome, decisions)
-    ON job_events TO notifier_reader;
+GRANT SELECT (id, customer_id, source, event_id, event_type, payload_sha256, occurred_at, received_at, outcome, decisions,
+    job_id, compliance_result_id) ON job_events TO notifier_reader;
 GRANT SELECT (id, received_at, reason, detail, event_id, body_sha256) ON rejected_events TO notifier_reader;
 ALTER ROLE notifier_reader SET statement_timeout = '60s';
 ALTER ROLE notifier_reader SET idle_in_transaction_session_timeout = '15s';

@@ -180,6 +180,10 @@ CREATE TABLE job_events (
     received_at timestamptz NOT NULL DEFAULT now(),
     outcome text NOT NULL CHECK (outcome IN ('accepted', 'no_recipients', 'ignored')),
     decisions jsonb NOT NULL DEFAULT '{}',
+    job_id bigint GENERATED ALWAYS AS (CASE WHEN outcome <> 'ignored' THEN
+        coalesce(payload #>> '{data,job,id}', payload #>> '{data,compliance_result,job_id}')::bigint END) STORED,
+    compliance_result_id bigint GENERATED ALWAYS AS (CASE WHEN outcome <> 'ignored' AND event_type = 'compliance_violation'
+        THEN (payload #>> '{data,compliance_result,id}')::bigint END) STORED,
     CONSTRAINT uq_job_event UNIQUE (customer_id, source, event_id), -- store.inbox: the identity of an event
     CONSTRAINT uq_job_event_customer UNIQUE (customer_id, id)       -- target of the log's key: no row of another customer
 );
@@ -195,6 +199,10 @@ COMMENT ON COLUMN job_events.occurred_at IS 'CloudEvents time: when it happened;
 COMMENT ON COLUMN job_events.received_at IS 'When it was taken from the broker.';
 COMMENT ON COLUMN job_events.outcome IS 'accepted: mails were made; no_recipients: nobody was to get one; ignored: unknown event type.';
 COMMENT ON COLUMN job_events.decisions IS '{"users": [{"user_id", "rule", "selected", "address"}], "others": {role: count}}: who was chosen, by which rule, when the event came.';
+COMMENT ON COLUMN job_events.job_id IS 'Id of the job it speaks of, as in notification_events; here also for events without a mail.';
+COMMENT ON COLUMN job_events.compliance_result_id IS 'Id of the compliance result it speaks of.';
+-- people who ask why there was no mail about a job (docs/sql.md)
+CREATE INDEX ix_job_events_job ON job_events (job_id) WHERE job_id IS NOT NULL;
 CREATE INDEX ix_job_events_received ON job_events (received_at); -- store.retention: the oldest first
 
 CREATE TABLE notification_events (

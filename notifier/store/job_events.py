@@ -38,7 +38,7 @@ class StoredEvent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EventSummary:
-    """One line of a list of job events. `job_id` as published, None without a job."""
+    """One line of a list of job events. `job_id` as in the event log, None without a job."""
 
     id: int
     customer_id: int
@@ -70,24 +70,20 @@ class EventFilter:
         equal = {
             inbox.c.event_id: self.event_id,
             inbox.c.event_type: self.event_type,
+            inbox.c.job_id: self.job_id,
             inbox.c.outcome: self.outcome,
         }
         yield from (column == value for column, value in equal.items() if value is not None)
-        if self.job_id is not None:
-            yield str(self.job_id) == _JOB
         if self.since is not None:
             yield inbox.c.received_at >= self.since
         if self.until is not None:
             yield inbox.c.received_at < self.until
 
 
-# An event of unknown type may have anything at this place, hence text.
-_JOB = inbox.c.payload[("data", "job", "id")].astext
-_JOB_ID = sa.case((_JOB.regexp_match("^[1-9][0-9]{0,17}$"), sa.cast(_JOB, sa.BigInteger))).label("job_id")
 _DETAIL = sa.select(
     *(inbox.c[f.name] for f in fields(StoredEvent) if f.name != "document"), inbox.c.payload.label("document")
 )
-_SUMMARY = sa.select(*(inbox.c[f.name] if f.name != "job_id" else _JOB_ID for f in fields(EventSummary)))
+_SUMMARY = sa.select(*(inbox.c[f.name] for f in fields(EventSummary)))
 
 
 def get(

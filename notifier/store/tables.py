@@ -138,6 +138,15 @@ api_tokens = sa.Table(
     sa.Index("ix_api_tokens_user", "user_id"),
 )
 
+_JOB_ID = (
+    "CASE WHEN outcome <> 'ignored' THEN "
+    "coalesce(payload #>> '{data,job,id}', payload #>> '{data,compliance_result,job_id}')::bigint END"
+)
+_COMPLIANCE_RESULT_ID = (
+    "CASE WHEN outcome <> 'ignored' AND event_type = 'compliance_violation' "
+    "THEN (payload #>> '{data,compliance_result,id}')::bigint END"
+)
+
 job_events = sa.Table(
     "job_events",
     metadata,
@@ -152,8 +161,11 @@ job_events = sa.Table(
     _made("received_at"),
     sa.Column("outcome", sa.Text, nullable=False),
     sa.Column("decisions", pg.JSONB, nullable=False, server_default="{}"),
+    sa.Column("job_id", sa.BigInteger, sa.Computed(_JOB_ID, persisted=True)),
+    sa.Column("compliance_result_id", sa.BigInteger, sa.Computed(_COMPLIANCE_RESULT_ID, persisted=True)),
     sa.UniqueConstraint("customer_id", "source", "event_id", name="uq_job_event"),
     sa.UniqueConstraint("customer_id", "id", name="uq_job_event_customer"),
+    sa.Index("ix_job_events_job", "job_id", postgresql_where=sa.text("job_id IS NOT NULL")),
     sa.Index("ix_job_events_received", "received_at"),
 )
 

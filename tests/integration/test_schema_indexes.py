@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 _FILL = """
 INSERT INTO job_events (customer_id, source, event_id, event_type, payload, payload_sha256, outcome, received_at)
-SELECT CASE WHEN n %% 2 = 0 THEN 3 ELSE 1 + n %% 400 END, 's', n::text, 'job_failed', '{}', sha256(n::text::bytea),
+SELECT CASE WHEN n %% 2 = 0 THEN 3 ELSE 1 + n %% 400 END, 's', n::text, 'job_failed',
+    jsonb_build_object('data', jsonb_build_object('job', jsonb_build_object('id', n))), sha256(n::text::bytea),
     'accepted', now() - n * interval '1 min'
 FROM generate_series(1, 20000) n;
 INSERT INTO notification_events (job_event_id, customer_id, user_id, recipient_email, recipient_key, event_type, rule,
@@ -53,6 +54,7 @@ CASES = {
     "ix_log_job": _listing(LogFilter(job_id=77)),
     "ix_log_compliance": _listing(LogFilter(compliance_result_id=77)),
     "ix_log_failed": "SELECT id FROM notification_events WHERE status = 'failed' ORDER BY finished_at DESC LIMIT 50",
+    "ix_job_events_job": "SELECT id FROM job_events WHERE job_id = 77",
     "ix_job_events_received": retention._LOCK_EVENTS % {"days": 1, "rows": 500},
     "uq_notification": "SELECT FROM notification_events WHERE job_event_id = 77",
     "ix_lanes_server": breakers._HOLD_LANES % {"server": 7},

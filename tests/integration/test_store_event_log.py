@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -255,10 +256,37 @@ def test_a_job_id_that_is_none_does_not_break_the_list(connection: Connection) -
     """An event of an unknown type may have anything at the place of the job's id."""
     event = add_event(connection, add_customer(connection))
     connection.exec_driver_sql(
-        'UPDATE job_events SET payload = \'{"data": {"job": {"id": "99999999999999999999"}}}\''
+        "UPDATE job_events SET event_type = 'job_exploded', outcome = 'ignored',"
+        """ payload = '{"data": {"job": {"id": "99999999999999999999"}, "compliance_result": {"id": []}}}'"""
     )
     (summary,) = job_events.find(connection, job_events.EventFilter()).items
     assert (summary.id, summary.job_id) == (event, None)
+
+
+@pytest.mark.parametrize(
+    ("event_type", "data", "ids"),
+    [
+        ("job_failed", {"job": {"id": 7}, "compliance_result": {"id": "x", "job_id": "y"}}, (7, None)),
+        ("compliance_violation", {"compliance_result": {"id": 9}}, (None, 9)),
+        ("compliance_violation", {"compliance_result": {"id": 9, "job_id": 8}}, (8, 9)),
+        (
+            "compliance_violation",
+            {"compliance_result": {"id": 9, "job_id": 8}, "job": {"id": 2**63 - 1}},
+            (2**63 - 1, 9),
+        ),
+        ("compliance_violation", {"compliance_result": {"id": 9, "job_id": 8}, "job": None}, (8, 9)),
+    ],
+)
+def test_an_event_has_the_ids_that_its_mails_have(
+    connection: Connection, event_type: str, data: dict[str, object], ids: tuple[int | None, int | None]
+) -> None:
+    """The columns follow `JobEvent.job_id` and `compliance_result_id`, also for events without a mail."""
+    add_event(connection, add_customer(connection), event_type=event_type)
+    connection.exec_driver_sql(
+        "UPDATE job_events SET payload = %(p)s::jsonb", {"p": json.dumps({"data": data})}
+    )
+    row = connection.exec_driver_sql("SELECT job_id, compliance_result_id FROM job_events").one()
+    assert tuple(row) == ids
 
 
 def test_rejections_are_found_by_reason_and_by_body(connection: Connection) -> None:
