@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import socketserver
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 MAX_CONNECTIONS = 16
 SOCKET_TIMEOUT = 5.0  # seconds for one read or write
 REQUEST_LIMIT = 10.0  # seconds from one answer (or the connect) to the end of the next one
-POLL_INTERVAL = 0.1  # seconds; how long `stop` may take
+POLL_INTERVAL = 0.1  # seconds between two looks for slow clients
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
 
@@ -63,6 +64,7 @@ class HealthServer:
     def stop(self) -> None:
         """Stop listening and close every connection."""
         if self._thread.is_alive():
+            self._server.wake()
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()
@@ -111,6 +113,11 @@ class _Server(ThreadingHTTPServer):
         """Start the clock for the next request of `connection`."""
         with self._lock:
             self._waiting_since[connection] = time.monotonic()
+
+    def wake(self) -> None:
+        """End the wait for the next connection at once, and take none any more (where a listener can be shut)."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
 
     def service_actions(self) -> None:
         """Between two polls: drop who sends a request drop by drop."""

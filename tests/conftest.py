@@ -19,6 +19,7 @@ import structlog
 
 from notifier.sandbox import postgres, rabbitmq
 from tests import services
+from tests.properties import USUAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from notifier.sandbox.rabbitmq import RabbitNode
 
 # Properties are judged by outcome, not by how busy the machine is. `make test-unit` takes fewer examples.
-hypothesis.settings.register_profile("default", deadline=None)
-hypothesis.settings.register_profile("quick", deadline=None, max_examples=30)
+hypothesis.settings.register_profile("default", deadline=None, max_examples=USUAL)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=USUAL // 10)
 hypothesis.settings.load_profile("default")
 
 _DESK = "services_desk"

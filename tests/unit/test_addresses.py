@@ -5,11 +5,12 @@ from __future__ import annotations
 from email.headerregistry import Address
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.domain.addresses import Mailbox, ascii_domain, hidden, parse_mailbox
 from notifier.domain.errors import InvalidAddress
+from tests.properties import examples
 
 LONG_DOMAIN = ".".join(["d" * 60] * 3)
 
@@ -130,7 +131,7 @@ def test_a_hidden_address_shows_one_letter_and_the_domain(address: str, shown: s
     assert hidden(address) == shown
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     text=st.text(alphabet="ab.@-+_\"'<>()[]\\,;: \r\n\0ü\u200b。\uff11%!", max_size=20) | st.text(max_size=20)
 )
@@ -146,7 +147,7 @@ def test_what_is_accepted_is_safe_on_an_smtp_line(text: str) -> None:
     assert Address(username=mailbox.local, domain=mailbox.domain).addr_spec == mailbox.address
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(text=st.text(max_size=30))
 def test_hiding_never_raises_and_never_shows_a_local_part(text: str) -> None:
     assert "***" in hidden(text)

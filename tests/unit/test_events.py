@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.domain.errors import InvalidEvent
 from notifier.domain.events import JobEvent, UnknownEvent, decode
 from notifier.domain.vocabulary import EVENT_TYPES, MAX_ID
+from tests.properties import examples
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 RESULT = {
@@ -316,7 +317,7 @@ def test_the_payload_hash_is_of_type_and_data_alone() -> None:  # D14
     )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(summary=st.dictionaries(st.text(max_size=4), st.integers() | st.text(max_size=4), max_size=4))
 def test_the_payload_hash_does_not_depend_on_how_the_json_was_written(summary: dict[str, Any]) -> None:
     document = put(

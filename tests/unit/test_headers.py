@@ -4,12 +4,13 @@ from email import message_from_bytes, policy
 from email.header import decode_header, make_header
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.domain import headers
 from notifier.domain.errors import HeaderInjection, InvalidAddress
 from notifier.domain.headers import MAX_LENGTH, Header, clean_header, mailbox, serialise
+from tests.properties import examples
 
 anything = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
@@ -48,7 +49,7 @@ def letters(text: str) -> str:
     return "".join(text.replace("\\", "").replace('"', "").split())
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(anything, anything)
 def test_whatever_the_words_the_header_reads_back_and_no_other_appears(words: str, name: str) -> None:
     block = serialise(

@@ -6,7 +6,7 @@ from email.header import decode_header, make_header
 from typing import TYPE_CHECKING, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.domain import mail
@@ -22,6 +22,7 @@ from notifier.domain.mail import (
     reference,
 )
 from notifier.domain.vocabulary import MAIL_TYPES
+from tests.properties import examples
 
 if TYPE_CHECKING:
     from email.message import EmailMessage
@@ -113,7 +114,7 @@ def test_every_header_of_a_failed_job_is_there_byte_for_byte() -> None:
     ]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     text=content,
     html=content,

@@ -7,12 +7,13 @@ from time import process_time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.domain.masking import MASK, mask_json, mask_text
 from notifier.domain.secret_names import is_secret_name
 from notifier.domain.secret_patterns import SECRET_PATTERNS
+from tests.properties import examples
 
 if TYPE_CHECKING:
     import re
@@ -132,7 +133,7 @@ def test_a_shown_secret_is_hidden_and_the_words_around_it_stay(line: str) -> Non
     assert masked.startswith(before)
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(line=st.sampled_from(SHOWN), secret=SECRETS, prefix=st.sampled_from(["", "04:31:07 edge-01: ", "\n"]))
 def test_no_planted_secret_survives(line: str, secret: str, prefix: str) -> None:
     if line.startswith(("community", "+ ", " password", "area-password")) and ":" in prefix:
@@ -243,7 +244,6 @@ def test_words_about_secrets_stay_as_they_are(text: str) -> None:
     assert mask_text(text) == text
 
 
-@settings(max_examples=100, deadline=None)
 @given(text=st.text(alphabet="abc 019\n", max_size=60))
 def test_text_without_hints_of_secrets_is_not_touched(text: str) -> None:
     assert mask_text(text) == text
@@ -255,7 +255,7 @@ FRAGMENTS = (
 )
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     words=st.lists(
         st.sampled_from([*(word.replace("|", " ") for word in FRAGMENTS.split()), " ", "\n"]), max_size=14

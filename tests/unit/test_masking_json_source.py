@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.domain.masking import MASK, mask_json_source, mask_text
+from tests.properties import examples
 
 CONFIGURATION = [
     "neighbor 10.0.0.1 password 7 {}",
@@ -38,7 +39,7 @@ def test_a_key_in_a_broken_document_is_masked_whole() -> None:
     assert "BKcw" not in masked
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(text=st.text(alphabet='ab\\\\nrt\n\r\t"{}:,', max_size=60))
 def test_what_holds_no_secret_stays_as_it_was_written(text: str) -> None:
     assert mask_json_source(text) == mask_text(text)

@@ -6,7 +6,7 @@ import itertools
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.domain.errors import InvalidEvent
@@ -20,6 +20,7 @@ from notifier.domain.recipients import (
     select,
 )
 from notifier.domain.vocabulary import EVENT_TYPES, ROLES, EventType, Role, Rule
+from tests.properties import examples
 
 VIEWER_TYPES: frozenset[EventType] = frozenset(
     {"job_success", "job_partial", "scheduled_backup_complete", "compliance_violation"}
@@ -278,7 +279,7 @@ AUDIENCES = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(users=AUDIENCES, event_type=st.sampled_from(EVENT_TYPES))
 def test_nobody_inactive_or_without_access_or_right_is_ever_chosen(
     users: list[Candidate], event_type: EventType
@@ -295,7 +296,7 @@ def test_nobody_inactive_or_without_access_or_right_is_ever_chosen(
         assert one.preference is None or one.preference.enabled
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(users=AUDIENCES, event_type=st.sampled_from(EVENT_TYPES))
 def test_no_two_mails_share_a_key_and_each_selected_user_is_one_mail(
     users: list[Candidate], event_type: EventType
@@ -310,7 +311,7 @@ def test_no_two_mails_share_a_key_and_each_selected_user_is_one_mail(
     assert all(d.address in addresses for d in selection.decisions if d.rule == "same_address")
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(users=AUDIENCES, event_type=st.sampled_from(EVENT_TYPES), order=st.randoms(use_true_random=False))
 def test_choosing_among_candidates_equals_choosing_among_all(
     users: list[Candidate], event_type: EventType, order: Any
@@ -324,7 +325,7 @@ def test_choosing_among_candidates_equals_choosing_among_all(
     assert choose(*candidates, event_type=event_type, others=counts) == choose(*users, event_type=event_type)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(users=AUDIENCES)
 def test_every_considered_user_is_decided_for_or_counted_once(users: list[Candidate]) -> None:
     selection = choose(*users)

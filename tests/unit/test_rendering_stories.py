@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier import resources
@@ -14,6 +14,7 @@ from notifier.rendering import compliance_story, job_story, language, story, sub
 from notifier.rendering.site import Customer, Site
 from notifier.rendering.states import state_of
 from notifier.rendering.telling import Telling
+from tests.properties import examples
 
 if TYPE_CHECKING:
     from notifier.domain.vocabulary import EventType
@@ -312,7 +313,7 @@ FIELDS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     st.dictionaries(st.sampled_from(FIELDS), json_values), st.sampled_from(["success", "failed", "partial"])
 )
@@ -326,7 +327,7 @@ def test_no_shape_of_an_optional_field_breaks_the_story(more: dict[str, object],
         assert told["preheader"]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.dictionaries(st.sampled_from(VIOLATION_FIELDS), json_values))
 def test_no_shape_of_a_violation_breaks_its_story(more: dict[str, object]) -> None:
     assert story._violation(TELLING, violation(**more), {})["headline"]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier import resources
@@ -14,6 +14,7 @@ from notifier.domain.errors import ConfigurationError
 from notifier.rendering import catalogue, cleaning, filters, language, subjects
 from notifier.rendering.site import Site
 from notifier.rendering.themes import THEMES, contrast
+from tests.properties import examples
 
 anything = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 LANGUAGES = language.load(resources.path("templates") / "locale")
@@ -50,7 +51,7 @@ def test_foreign_text_is_shown_without_what_it_could_do(given: str, shown: str) 
     assert cleaning.clean(given) == shown
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(anything)
 def test_cleaned_text_has_no_control_but_its_line_ends(text: str) -> None:
     assert cleaning.clean(text).replace("\n", "").isprintable() or not text.isascii()
@@ -94,7 +95,6 @@ def test_machine_names_become_words(given: str, shown: str) -> None:
     assert cleaning.words(given) == shown
 
 
-@settings(max_examples=100, deadline=None)
 @given(anything)
 def test_wrapping_loses_nothing_and_keeps_to_its_width(text: str) -> None:
     rows = filters.wrap(" ".join(text.split()), "* ", "  ").split("\n")
@@ -268,7 +268,7 @@ def test_black_and_white_are_21_apart() -> None:
     assert contrast("#808080", "#808080") == 1
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(anything, anything, st.integers(1, 2**63 - 1))
 def test_the_number_of_a_job_is_never_cut_from_a_subject(kind: str, customer: str, number: int) -> None:
     document = {"data": {"job": {"id": number, "type": kind}}}

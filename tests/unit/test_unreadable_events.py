@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.domain.decoding import MAX_EVENT_BYTES
@@ -171,7 +171,6 @@ NEARLY_EVENTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     body=st.binary(max_size=80) | st.text(alphabet='{}[]":,\\u0019dD-+eE.tnf ', max_size=60).map(str.encode),
     headers=st.dictionaries(
@@ -187,7 +186,6 @@ def test_arbitrary_bytes_raise_nothing_but_an_invalid_event(body: bytes, headers
         assert result.reason in REJECTION_REASONS
 
 
-@settings(max_examples=100, deadline=None)
 @given(document=NEARLY_EVENTS)
 def test_arbitrary_json_raises_nothing_but_an_invalid_event(document: dict[str, Any]) -> None:
     result = outcome(json.dumps(document).encode(), {})
