@@ -12,7 +12,7 @@ T = TypeVar("T")
 _POLL_SECONDS = 0.02
 
 
-def wait_until(condition: Callable[[], T], timeout: float = 10.0, what: str = "the condition") -> T:
+def wait_until(condition: Callable[[], T], timeout: float = 30.0, what: str = "the condition") -> T:
     """Ask `condition` until its answer is true, and return that answer.
 
     Raises AssertionError saying what was awaited, how long, and the last answer or error.

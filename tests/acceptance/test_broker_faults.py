@@ -78,8 +78,8 @@ def test_mails_go_on_while_the_broker_is_away_for_20_seconds(
         flow.wait_for(60)
         own_rabbitmq.stop()
         stopped = time.monotonic()
-        taken = len(world.rows())
-        world.wait_settled(taken)
+        wait_until(lambda: events(worker, "broker_connection_lost"), 15, "the loss to be noticed")
+        world.wait_settled(len(world.rows()))  # no event is in hand any more
         assert worker.get("/readyz")[0] == 503
         assert worker.get("/livez")[0] == 200
         wait_until(lambda: time.monotonic() - stopped >= OUTAGE, OUTAGE + 5, "the end of the outage")

@@ -14,7 +14,7 @@ from tests.acceptance.test_process_faults import SHORT_LEASE, clean, costs
 from tests.services import execute, with_database
 from tests.support.smtp_script import hang
 from tests.support.smtp_server import Options
-from tests.tcp_proxy import TcpProxy, tcp_proxy
+from tests.support.tcp_proxy import TcpProxy
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _cut(first: int) -> Callable[[TcpProxy], None]:
     def arrange(proxy: TcpProxy) -> None:
         left = [first]
 
-        def pass_on(towards_target: bool, data: bytes) -> bool:  # noqa: FBT001 - the proxy's signature
+        def pass_on(_: int, towards_target: bool, data: bytes) -> bool:  # noqa: FBT001 - the proxy's signature
             if towards_target and _RECORDING in data and left[0]:
                 left[0] -= 1
                 return False
@@ -92,13 +92,13 @@ def _cut(first: int) -> Callable[[TcpProxy], None]:
 
 def _lose_the_answer(proxy: TcpProxy) -> None:
     """Let the result be committed, and break the connection instead of bringing the answer."""
-    recording = [False, False]  # seen, lost
+    recording: list[int] = []  # the first connection that records
 
-    def pass_on(towards_target: bool, data: bytes) -> bool:  # noqa: FBT001 - the proxy's signature
-        if towards_target and _RECORDING in data:
-            recording[0] = True
-        elif not towards_target and recording == [True, False]:
-            recording[1] = True
+    def pass_on(connection: int, towards_target: bool, data: bytes) -> bool:  # noqa: FBT001 - the proxy's signature
+        if towards_target and _RECORDING in data and not recording:
+            recording.append(connection)
+        elif not towards_target and recording == [connection]:
+            recording.append(0)  # lost
             return False
         return True
 
@@ -106,12 +106,12 @@ def _lose_the_answer(proxy: TcpProxy) -> None:
 
 
 def _hang(seconds: float) -> Callable[[TcpProxy], None]:
-    """Keep everything back for so long when a result is about to be recorded."""
+    """Keep the statement back for so long when a result is about to be recorded."""
 
     def arrange(proxy: TcpProxy) -> None:
         until: list[float] = []
 
-        def pass_on(towards_target: bool, data: bytes) -> bool:  # noqa: FBT001 - the proxy's signature
+        def pass_on(_: int, towards_target: bool, data: bytes) -> bool:  # noqa: FBT001 - the proxy's signature
             if towards_target and _RECORDING in data and not until:
                 until.append(time.monotonic() + seconds)
                 wait_until(lambda: time.monotonic() >= until[0], seconds + 1)
@@ -136,7 +136,7 @@ def test_an_accepted_mail_is_recorded_although_the_database_goes_away(
     """F23, scaled with the lease: results are recorded again and again until five seconds before its end."""
     customer = world.customer(admins=2)
     where = urlsplit(world.database.url)
-    with tcp_proxy((where.hostname or "", where.port or 5432)) as proxy:
+    with TcpProxy((where.hostname or "", where.port or 5432)) as proxy:
         arrange(proxy)
         login = where.netloc.rpartition("@")[0]
         through = where._replace(netloc=f"{login}@127.0.0.1:{proxy.port}").geturl()

@@ -135,7 +135,7 @@ def test_every_row_of_one_demo_ends_as_expected_and_nothing_is_left_behind(
     assert ends["job_success", "grace@acme.example"] == ("sent", None, 2)
     assert sum(status == "sent" for status, _, _ in ends.values()) == 10
     assert "deprecated" not in demo.errors
-    assert demo.left_behind() == ([], [])
+    wait_until(lambda: demo.left_behind() == ([], []), what="everything to be gone")
 
 
 def test_ctrl_c_ends_the_demo_and_everything_it_started(demos: list[Demo], folder: Path) -> None:
@@ -153,7 +153,7 @@ def test_ctrl_c_ends_the_demo_and_everything_it_started(demos: list[Demo], folde
         assert json.load(page)["ready"] is True
     demo.interrupt()
     assert demo.wait() == 0, demo.errors
-    assert demo.left_behind() == ([], [])
+    wait_until(lambda: demo.left_behind() == ([], []), what="everything to be gone")
 
 
 def test_a_killed_demo_leaves_nothing_behind_either(demos: list[Demo], folder: Path) -> None:

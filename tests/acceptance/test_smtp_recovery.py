@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.xdist_group("smtp_recovery")
 
 SLOW_RESOLVER = """
-import socket, time
+import os, socket, time
 _real = socket.getaddrinfo
 def getaddrinfo(host, *args, **named):
     if host == "slow.example":
-        time.sleep(2.5)
+        while not os.path.exists("answer"):
+            time.sleep(0.1)
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
     return _real(host, *args, **named)
 socket.getaddrinfo = getaddrinfo
@@ -73,11 +74,11 @@ def test_a_wrong_password_for_500_mails_burns_nothing_and_they_leave_once_it_is_
     tries = server.verbs().count("AUTH")
     assert 1 <= tries <= 15
 
-    began = time.monotonic()
     world.command("smtp", "set", str(customer.id), "--password-stdin", stdin="right horse\n")
+    began = time.monotonic()
     rows = world.wait_final(customer, 500, 30)
     assert {(row["status"], row["attempts"]) for row in rows} == {("sent", 1)}
-    assert time.monotonic() - began < 10  # most of it the start of the command
+    assert time.monotonic() - began < 10
     assert world.ask("SELECT breaker, last_error FROM v_customer_delivery_health") == [("closed", None)]
     verdict = world.verdict()
     assert (verdict.extra, verdict.violations) == (0, ())
@@ -96,8 +97,10 @@ def test_names_that_do_not_resolve_burn_nothing_and_delay_nobody_else(world: Wor
         lambda: world.log(slow) and world.log(slow)[0]["lock_token"], 10, "the slow name to be looked up"
     )
     world.fail_job(healthy, 1)
-    (row,) = world.wait_final(healthy, 1, 2)  # while the slow name is still being looked up
+    (row,) = world.wait_final(healthy, 1, 30)  # while the slow name is still being looked up
     assert row["status"] == "sent"
+    assert world.log(slow)[0]["error_message"] is None
+    (world.folder / "answer").touch()
     for customer in (slow, unknown):
         rows = world.wait_log(
             customer, lambda found: all("resolved" in str(row["error_message"]) for row in found), 30

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from tests.services import Database
 
-READY_SECONDS = 30.0
+READY_SECONDS = 60.0
 _TOLD = ("status", "failure_reason", "attempts", "ambiguous_count", "error_message")
 
 
@@ -438,7 +438,7 @@ class World:
             close_connection(connection)
         return count
 
-    def wait_depth(self, queue: str, count: int, seconds: float = 10.0) -> None:
+    def wait_depth(self, queue: str, count: int, seconds: float = 15.0) -> None:
         """Wait until so many messages wait in a queue; what was given back or dead-lettered takes its time."""
 
         def there() -> bool:

@@ -16,7 +16,7 @@ from notifier.broker.messages import BrokerMessage, Settle
 from notifier.broker.topology import ensure
 from notifier.domain.errors import BrokerUnavailable, DatabaseUnavailable
 from tests.broker_objects import BrokerObjects, broker_objects
-from tests.tcp_proxy import TcpProxy, tcp_proxy
+from tests.support.tcp_proxy import TcpProxy
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def broker(amqp_url: str) -> Iterator[BrokerObjects]:
 @pytest.fixture
 def proxy(amqp_url: str) -> Iterator[TcpProxy]:
     parts = urlsplit(amqp_url)
-    with tcp_proxy((parts.hostname or "127.0.0.1", parts.port or 5672)) as running:
+    with TcpProxy((parts.hostname or "127.0.0.1", parts.port or 5672)) as running:
         yield running
 
 

@@ -21,7 +21,7 @@ from notifier.domain.errors import (
 )
 from notifier.publish import EventPublisher, build_event
 from tests.broker_objects import BrokerObjects, broker_objects
-from tests.tcp_proxy import TcpProxy, tcp_proxy
+from tests.support.tcp_proxy import TcpProxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ def lossy_line(broker: BrokerObjects, *, confirms_lost: int) -> Iterator[tuple[s
     parts = urlsplit(broker.url)
     published, left = False, confirms_lost
 
-    def pass_on(towards_target: bool, data: bytes) -> bool:  # noqa: FBT001 - the proxy's signature
+    def pass_on(_: int, towards_target: bool, data: bytes) -> bool:  # noqa: FBT001 - the proxy's signature
         nonlocal published, left
         published = published or (towards_target and b"marked-body" in data)
         if published and not towards_target and left:
@@ -51,7 +51,7 @@ def lossy_line(broker: BrokerObjects, *, confirms_lost: int) -> Iterator[tuple[s
             return False
         return True
 
-    with tcp_proxy((parts.hostname or "127.0.0.1", parts.port or 5672)) as proxy:
+    with TcpProxy((parts.hostname or "127.0.0.1", parts.port or 5672)) as proxy:
         proxy.on_data = pass_on
         yield (
             parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{proxy.port}").geturl(),

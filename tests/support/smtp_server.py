@@ -133,7 +133,7 @@ class SmtpServer:
         with self._changed:
             return [command.line.split(" ")[0].upper() for command in self.commands]
 
-    def wait_for(self, condition: Callable[[], bool], *, seconds: float = 10.0) -> None:
+    def wait_for(self, condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
         """Return when the condition holds; it is looked at whenever something happened here."""
         with self._changed:
             if not self._changed.wait_for(condition, seconds):

@@ -31,7 +31,9 @@ class TcpProxy:
     """Forwards to `target`. `latency` is seconds one way, `bandwidth` bytes per second and direction.
 
     `cut_after` breaks a connection once so many bytes have gone to the target; `swallow_answers` lets nothing
-    come back; `refusing` accepts connections and resets them.
+    come back; `refusing` accepts connections and resets them. `on_data(connection, towards_target, data)` sees each
+    piece before it is passed on, connections counted from 1: it may wait, which keeps this direction back, and when it
+    says False the piece is swallowed and both ends are reset.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class TcpProxy:
         self.swallow_answers = False
         self.refusing = False
         self.connections = 0
+        self.on_data: Callable[[int, bool, bytes], bool] | None = None
         self.stopping = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self._lock = threading.Lock()
@@ -110,7 +113,7 @@ class TcpProxy:
             except OSError:
                 _close(client, with_reset=True)
                 continue
-            link = _Link(self, client, server)
+            link = _Link(self, self.connections, client, server)
             with self._lock:
                 self._links.add(link)
             link.start()
@@ -124,9 +127,10 @@ class TcpProxy:
 class _Link:
     """One connection: two directions, each with a reader and a writer a latency apart."""
 
-    def __init__(self, proxy: TcpProxy, client: socket.socket, server: socket.socket) -> None:
+    def __init__(self, proxy: TcpProxy, number: int, client: socket.socket, server: socket.socket) -> None:
         self.silent = threading.Event()
         self._proxy = proxy
+        self._number = number
         self._client = client
         self._server = server
         self._ended = threading.Event()
@@ -156,6 +160,10 @@ class _Link:
                 data = b""
             if self.silent.is_set():
                 self._ended.wait()
+                return
+            look = self._proxy.on_data
+            if data and look is not None and not look(self._number, source is self._client, data):
+                self.end(with_reset=True)
                 return
             line.put((time.monotonic() + self._proxy.latency, data))
             if not data:
