@@ -69,7 +69,11 @@ test-unit: $(VENV)/.ready ## Unit tests and contract tests on fakes: no network,
 
 .PHONY: test
 test: $(VENV)/.ready ## The whole suite, on real services that it starts itself
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -q $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -q --ignore tests/watch $(ARGS)
+
+.PHONY: check-watch
+check-watch: $(VENV)/.ready ## Metrics, alerts, dashboard and runbook, with promtool, which it fetches once
+	$(BIN)/python -m pytest tests/watch -q -p no:schemathesis $(ARGS)
 
 MINUTES ?= 10
 .PHONY: soak
@@ -93,7 +97,7 @@ cov: $(VENV)/.ready ## Branch coverage of the unit suite; the domain must be com
 	$(BIN)/coverage report --include='notifier/domain/*' --fail-under=100
 
 .PHONY: check
-check: lint type test ## Everything CI runs
+check: lint type check-watch test ## Everything CI runs
 
 .PHONY: clean
 clean: ## Remove the environment and caches

@@ -61,18 +61,20 @@ def program(
     name: str,
     package: str,
     *,
+    dependencies: re.Pattern[str] | None = LIBRARIES,
     cache: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> list[str]:
     """Return the command that starts a program: the installed one, else out of the unpacked package.
 
+    A program that needs no library but the C library saves a download of all with `dependencies=None`.
     Raises Absent when there is neither.
     """
     installed = shutil.which(name)
     if installed is not None:
         return [installed]
     root = (cache or default_cache()) / package
-    unpacked(package, root, dependencies=LIBRARIES, say=say)
+    unpacked(package, root, dependencies=dependencies, say=say)
     found = next(
         (path for folder in ("usr/bin", "bin", "usr/sbin") if (path := root / folder / name).exists()), None
     )

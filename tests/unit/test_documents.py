@@ -72,7 +72,7 @@ def test_every_command_of_a_page_exists_with_its_options(page: Path) -> None:
         assert used <= options, f"notifier {' '.join(words)}"
 
 
-def test_every_metric_worth_an_alarm_exists() -> None:
+def test_every_metric_that_the_operations_page_names_exists() -> None:
     exposed = Metrics(version="1").exposition()[0].decode()
     named = set(re.findall(r"`(notifier_\w+)`", OPERATIONS))
     assert len(named) > 5
