@@ -58,10 +58,11 @@ type: $(VENV)/.ready ## mypy --strict on package and tests
 	$(BIN)/mypy
 
 .PHONY: docs
-docs: $(VENV)/.ready ## Write the generated documents again (event schema, AsyncAPI, configuration, OpenAPI)
+docs: $(VENV)/.ready ## Write the generated documents again (schemas, configuration, OpenAPI, data dictionary)
 	$(BIN)/python -m notifier.schemas docs
 	$(BIN)/python -m notifier.config.reference docs/configuration.md
 	$(BIN)/python -m notifier.api.openapi docs/schema/openapi.json
+	$(BIN)/python -m notifier.store.dictionary docs/sql.md
 
 .PHONY: test-unit
 test-unit: $(VENV)/.ready ## Unit tests and contract tests on fakes: no network, seconds

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
+import psycopg2
 import pytest
 
+from notifier import resources
+from notifier.store import migrations
 from notifier.store.engine import make_engine
+from tests.services import drop_database, execute
 from tests.support.command_line import CommandLine
 
 if TYPE_CHECKING:
@@ -45,6 +50,33 @@ def connection(engine: Engine) -> Iterator[Connection]:
     """A connection whose statements are transactions of their own."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         yield connection
+
+
+ROLES = (
+    "notifier_owner",
+    "notifier_admin",
+    "notifier_worker",
+    "notifier_sync",
+    "notifier_reader",
+    "notifier_api",
+)
+
+
+@pytest.fixture
+def owned(empty_database: Database, postgres_url: str) -> Iterator[Engine]:
+    """A database made by `init-db --roles`, dropped with those roles that were not there before."""
+    engine = engine_for(empty_database)
+    with engine.connect() as connection:
+        known = set(connection.exec_driver_sql("SELECT rolname FROM pg_roles").scalars())
+    migrations.init_db(engine, resources.path("schema.sql").parent, roles=True)
+    yield engine
+    engine.dispose()
+    drop_database(postgres_url, empty_database.name)
+    for role in set(ROLES) - known:
+        with contextlib.suppress(
+            psycopg2.errors.DependentObjectsStillExist
+        ):  # another suite uses it meanwhile
+            execute(postgres_url, f"DROP ROLE IF EXISTS {role}")
 
 
 @pytest.fixture

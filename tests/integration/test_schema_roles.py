@@ -6,7 +6,6 @@ import contextlib
 import uuid
 from typing import TYPE_CHECKING
 
-import psycopg2
 import pytest
 from cryptography.fernet import Fernet
 
@@ -31,8 +30,6 @@ from notifier.store import (
     sweep,
 )
 from notifier.store.tables import metadata
-from tests.integration.conftest import engine_for
-from tests.services import drop_database, execute
 from tests.store_rows import add_customer, add_event, add_mail, add_user, number
 
 if TYPE_CHECKING:
@@ -40,36 +37,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection, Engine
 
-    from tests.services import Database
-
-ROLES = (
-    "notifier_owner",
-    "notifier_admin",
-    "notifier_worker",
-    "notifier_sync",
-    "notifier_reader",
-    "notifier_api",
-)
 
 # Roles belong to the whole cluster: two processes that make them at once would be in each other's way.
 pytestmark = pytest.mark.xdist_group("database_roles")
-
-
-@pytest.fixture
-def owned(empty_database: Database, postgres_url: str) -> Iterator[Engine]:
-    """A database made by `init-db --roles`, dropped with those roles that were not there before."""
-    engine = engine_for(empty_database)
-    with engine.connect() as connection:
-        known = set(connection.exec_driver_sql("SELECT rolname FROM pg_roles").scalars())
-    migrations.init_db(engine, resources.path("schema.sql").parent, roles=True)
-    yield engine
-    engine.dispose()
-    drop_database(postgres_url, empty_database.name)
-    for role in set(ROLES) - known:
-        with contextlib.suppress(
-            psycopg2.errors.DependentObjectsStillExist
-        ):  # another suite uses it meanwhile
-            execute(postgres_url, f"DROP ROLE IF EXISTS {role}")
 
 
 @contextlib.contextmanager
