@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.test_schema_roles import acting_as, owned
+from tests.integration.test_schema_roles import acting_as
 from tests.store_rows import add_customer, add_event, add_mail
 from tests.watch import files
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
 pytestmark = pytest.mark.xdist_group("database_roles")
-__all__ = ["owned"]  # a fixture
 
 
 def test_every_query_of_the_runbook_runs_as_a_reader(owned: Engine) -> None:
