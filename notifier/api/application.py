@@ -100,8 +100,8 @@ def docs(request: Request) -> HTMLResponse:
 
 
 @_pages.get("/livez")
-def livez() -> PlainTextResponse:
-    """Answer as long as requests are served."""
+async def livez() -> PlainTextResponse:
+    """Answer as long as requests are served, also while every thread waits for the database."""
     return PlainTextResponse("ok\n")
 
 

@@ -75,6 +75,10 @@ class Guard:
             )
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if {b"content-length", b"transfer-encoding"} <= dict(scope["headers"]).keys():  # RFC 9112 section 6.1
+            text = "the request has Content-Length and Transfer-Encoding; send one of them"
+            await _refuse(send, 400, text)
+            return
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 body = await self._body(scope, receive)

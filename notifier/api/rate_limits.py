@@ -61,9 +61,13 @@ class RateLimit:
 
 
 def address_key(host: str) -> str:
-    """Return what one person has of addresses: an IPv4 address, or a /64 of IPv6."""
+    """Return what one person has of addresses: an IPv4 address, or a /64 of IPv6; of what is none, all."""
     try:
-        address = ipaddress.ip_address(host)
+        address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return host
-    return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else host  # noqa: PLR2004 - IPv6
+        return ""
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:  # as a proxy on a dual-stack socket writes IPv4
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((address, 64), strict=False))

@@ -44,4 +44,6 @@ def test_what_is_remembered_is_bounded() -> None:
 def test_an_ipv6_address_counts_as_its_network() -> None:
     assert address_key("2001:db8::1") == address_key("2001:db8::ffff:1") == "2001:db8::/64"
     assert address_key("203.0.113.7") == "203.0.113.7"
-    assert address_key("testclient") == "testclient"
+    assert address_key("::ffff:203.0.113.7") == "203.0.113.7" != address_key("::ffff:203.0.113.8")
+    assert address_key("fe80::1%eth0") == "fe80::/64"
+    assert address_key("made up") == address_key("another") == ""
