@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from notifier.rendering import job_story
 from notifier.rendering.cleaning import one_line, words
-from notifier.rendering.telling import count, lines_of, mark, part, rows_of, sentence, text
+from notifier.rendering.telling import count, lines_of, mark, part, rows_of, said, sentence, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,27 +56,27 @@ def preheader(t: Telling, result: Mapping[str, object]) -> str:
     )
 
 
-def facts(t: Telling, result: Mapping[str, object], job: Mapping[str, object]) -> list[Row]:
-    """Return the labelled facts; what the event does not say is left out with its label."""
+def facts(t: Telling, result: Mapping[str, object], job: Mapping[str, object]) -> tuple[list[Row], list[Row]]:
+    """Return the facts that matter first, and for whom, where, when and by which policy the device was checked.
+
+    What the event does not say is left out with its label.
+    """
     policy, device = part(result, "policy"), part(result, "device")
-    address = text(device, "mgmt_ip")
-    name = device_name(result)
+    name, address = device_name(result), text(device, "mgmt_ip")
     platform = " ".join(filter(None, (text(device, "vendor"), text(device, "platform"))))
-    found = [
-        (t.gettext("Policy"), f"{policy_name(result)} (#{policy.get('id')})"),
+    first = said(
         (t.gettext("Device"), f"{name} ({address})" if address else name),
+        (t.gettext("Severity"), _severity(t, result)),
+    )
+    rest = said(
+        *t.whose(),
+        (t.gettext("Policy"), f"{policy_name(result)} (#{policy.get('id')})"),
         (t.gettext("Site"), text(device, "site")),
         (t.gettext("Platform"), platform),
-        (t.gettext("Customer"), one_line(t.customer.name, 120)),
-        (
-            t.gettext("Environment"),
-            "" if t.site.environment == "production" else one_line(t.site.environment),
-        ),
-        (t.gettext("Severity"), _severity(t, result)),
         (t.gettext("Checked"), t.moment(result.get("detected_at"))),
         (t.gettext("Job"), job_story.title(job) if job else ""),
-    ]
-    return [(label, value) for label, value in found if value]
+    )
+    return first, rest
 
 
 def evidence(t: Telling, result: Mapping[str, object]) -> list[tuple[str, list[str]]]:

@@ -103,6 +103,7 @@ def environment(*, html: bool, is_safe: Callable[[str], bool]) -> ImmutableSandb
         wrap=filters.wrap,
         indent=filters.indent,
         columns=filters.columns,
+        listing=filters.listing,
         hard_spaces=filters.hard_spaces,
         link=filters.safe_link(is_safe),
     )

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import textwrap
+import unicodedata
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 WIDTH = 74  # columns of the text part; 76 to 78 is what mail readers show unwrapped
-_LABEL_WIDTH = 16
+_LABEL_WIDTH = 18
 _LINK = re.compile(r"https?://")
 _LEADING = re.compile(r"^ +| {2,}")
 
@@ -36,6 +37,31 @@ def columns(rows: Iterable[tuple[str, str]]) -> str:
     known = list(rows)
     width = min(_LABEL_WIDTH, max((len(label) + 2 for label, _ in known), default=0))
     return "\n".join(row for label, value in known for row in _labelled(f"{label}: ".ljust(width), value))
+
+
+def listing(rows: Iterable[Sequence[str]], head: Sequence[str]) -> str:
+    """Return a table: in columns if each of its rows fits a line, else as a list of one item per row.
+
+    A column without a head is left out.
+    """
+    wanted = [place for place, name in enumerate(head) if name]
+    table = [[row[place] for place in wanted] for row in (head, *rows)]
+    widths = [max(len(row[place]) for row in table) for place in range(len(wanted) - 1)]
+    lines = [
+        "  " + "  ".join((*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[-1])).rstrip()
+        for row in table
+    ]
+    if all(len(line) <= WIDTH for line in lines) and not any(_is_wide(line) for line in lines):
+        return "\n".join(lines)
+    items = (f"{first}: {' - '.join(filter(None, rest))}" for first, *rest in table[1:])
+    return "\n".join(wrap(item, "* ", "  ") for item in items)
+
+
+def _is_wide(line: str) -> bool:
+    """Tell whether a line has characters that do not stand in columns: wide ones, or right to left."""
+    return not line.isascii() and any(
+        unicodedata.east_asian_width(c) in "WF" or unicodedata.bidirectional(c) in ("R", "AL") for c in line
+    )
 
 
 def _labelled(label: str, value: str) -> list[str]:

@@ -14,6 +14,7 @@ from notifier.rendering.telling import (
     part,
     parts,
     rows_of,
+    said,
     sentence,
     text,
     when,
@@ -146,15 +147,8 @@ def preheader(t: Telling, event_type: str, job: Mapping[str, object]) -> str:
     """Return what the inbox shows beside the subject: the cause or the numbers."""
     total, done, _ = counts(job)
     took = _took(job)
-    numbers = ""
-    if total and done is not None:
-        numbers = t.ngettext(
-            "%(done)s of %(n)s device done",
-            "%(done)s of %(n)s devices done",
-            total,
-            done=t.language.number(done),
-        )
-    if numbers and took:
+    numbers = _done(t, event_type, total, done) if total and done is not None else ""
+    if numbers and took and job.get("status") != "failed":
         numbers = t.gettext("%(numbers)s in %(duration)s", numbers=numbers, duration=took)
     by = text(job, "requested_by", 60)
     started = t.gettext("Started by %(name)s.", name=by) if by else ""
@@ -193,47 +187,55 @@ def _took(job: Mapping[str, object]) -> str:
     return duration((end - start).total_seconds()) if start and end and end >= start else ""
 
 
-def facts(t: Telling, job: Mapping[str, object]) -> list[Row]:
-    """Return the labelled facts; what the event does not say is left out with its label."""
-    total, done, failed = counts(job)
-    result = ""
-    if total is not None and done is not None:
-        result = t.ngettext(
-            "%(done)s of %(n)s device done",
-            "%(done)s of %(n)s devices done",
-            total,
-            done=t.language.number(done),
-        )
-        if failed:
-            result = t.gettext(
-                "%(result)s, %(failed)s failed", result=result, failed=t.language.number(failed)
-            )
-    elif total is not None:
-        result = t.ngettext("%(n)s device", "%(n)s devices", total)
-    schedule = part(job, "schedule")
-    changed, size = count(job, "changed"), count(job, "size_bytes")
-    number = count(schedule, "id")
-    started = t.moment(job.get("started_at"))
-    found = [
+def facts(t: Telling, event_type: str, job: Mapping[str, object]) -> tuple[list[Row], list[Row]]:
+    """Return the facts that matter first, and for whom, by whom, when and where the job ran.
+
+    What the event does not say is left out with its label; what the headline says is not said again.
+    """
+    result = _result_line(t, event_type, job)
+    changed = count(job, "changed")
+    first = said(
         (t.gettext("Job"), title(job)),
-        (t.gettext("Customer"), one_line(t.customer.name, 120)),
-        (
-            t.gettext("Environment"),
-            "" if t.site.environment == "production" else one_line(t.site.environment),
-        ),
-        (t.gettext("Result"), result),
+        (t.gettext("Result"), "" if result == headline(t, event_type, job) else result),
+        (t.gettext("Changed"), "" if changed is None else _configurations(t, changed)),
+    )
+    schedule = part(job, "schedule")
+    size, number = count(job, "size_bytes"), count(schedule, "id")
+    started = t.moment(job.get("started_at"))
+    rest = said(
         (t.gettext("Schedule"), text(schedule, "name") or (f"#{number}" if number else "")),
         (t.gettext("Started by"), text(job, "requested_by")),
         (t.gettext("Requested"), "" if started else t.moment(job.get("requested_at"))),
         (t.gettext("Started"), started),
         (t.gettext("Finished"), t.moment(job.get("finished_at"))),
         (t.gettext("Duration"), _took(job)),
-        (t.gettext("Changed"), "" if changed is None else _configurations(t, changed)),
         (t.gettext("Size"), "" if size is None else t.language.size(size)),
         (t.gettext("Stored at"), text(job, "storage", VALUE_LIMIT)),
         (t.gettext("Next run"), t.moment(job.get("next_run_at"))),
-    ]
-    return [(label, value) for label, value in found if value]
+    )
+    return (first, t.whose() + rest) if rest else (first + t.whose(), [])
+
+
+def _result_line(t: Telling, event_type: str, job: Mapping[str, object]) -> str:
+    total, done, failed = counts(job)
+    if total is None:
+        return ""
+    if done is None:
+        return t.ngettext("%(n)s device", "%(n)s devices", total)
+    result = _done(t, event_type, total, done)
+    if not failed:
+        return result
+    return t.gettext("%(result)s, %(failed)s failed", result=result, failed=t.language.number(failed))
+
+
+def _done(t: Telling, event_type: str, total: int, done: int) -> str:
+    """Return how many devices were done, in the words of what was to be done."""
+    number = t.language.number(done)
+    if event_type == "scheduled_backup_complete":
+        return t.ngettext(
+            "%(done)s of %(n)s device saved", "%(done)s of %(n)s devices saved", total, done=number
+        )
+    return t.ngettext("%(done)s of %(n)s device done", "%(done)s of %(n)s devices done", total, done=number)
 
 
 def _configurations(t: Telling, changed: int) -> str:
@@ -279,7 +281,7 @@ def devices(t: Telling, job: Mapping[str, object], *, only: str | None) -> dict[
     if not listed:
         return None
     rows = [
-        (text(device, "hostname"), _word(t, result, device), text(device, "message", VALUE_LIMIT))
+        _told(text(device, "hostname"), _word(t, result, device), text(device, "message", VALUE_LIMIT), only)
         for result, device in listed[:LIST_LIMIT]
     ]
     known = counts(job)[2] if only == "failed" else counts(job)[0]
@@ -288,13 +290,19 @@ def devices(t: Telling, job: Mapping[str, object], *, only: str | None) -> dict[
         "rows": rows,
         "results": only is None,
         "more": t.ngettext("and %(n)s more device", "and %(n)s more devices", more) if more > 0 else "",
+        "all": t.link("job", job_id=count(job, "id")),
     }
+
+
+def _told(name: str, result: str, reason: str, only: str | None) -> tuple[str, str, str]:
+    """Return a device's row; where all have one result, it stands in for a missing reason at most."""
+    return (name, result, reason) if only is None else (name, "", reason or result)
 
 
 def notes(t: Telling, job: Mapping[str, object]) -> dict[str, object] | None:
     """Return the devices of a successful job that have something to say."""
     speaking = [device for device in parts(job, "devices") if _says(device, "message")]
-    return devices(t, {"devices": speaking}, only=None) if speaking else None
+    return devices(t, {"id": job.get("id"), "devices": speaking}, only=None) if speaking else None
 
 
 def summary(job: Mapping[str, object]) -> list[Row]:

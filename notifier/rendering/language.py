@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from babel.core import Locale
-from babel.dates import format_date
+from babel.dates import format_date, get_timezone_name
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import PoFileError, read_po
 from babel.numbers import format_decimal
@@ -36,6 +36,7 @@ class Language:
         self.direction = Locale.parse(code).text_direction
         self._formats = Locale.parse(_FORMATS.get(code, code))
         self._catalogue = catalogue
+        self._zone_names: dict[tuple[str, str], str] = {}
 
     def gettext(self, message: str, **values: object) -> str:
         """Return the sentence in this language, `%(name)s` filled in."""
@@ -66,12 +67,24 @@ class Language:
         date = format_date(local, "long", locale=self._formats)
         offset = local.strftime("%z")
         spelled = f"UTC{offset[:3]}:{offset[3:5]}"
-        name = local.tzname() or ""
+        name = self._zone_name(local, zone)
         if name == "UTC":
             spelled = "UTC"
         elif name.isalpha():
             spelled = f"{name} ({spelled})"
         return f"{date}, {local:%H:%M} {spelled}"
+
+    def _zone_name(self, local: datetime, zone: ZoneInfo) -> str:
+        """Return the zone's short name in this language where it has one of its own: MEZ, and IST as anywhere."""
+        name = local.tzname() or ""
+        if self.code == ENGLISH or not name.isalpha():
+            return name
+        key = (zone.key, name)
+        known = self._zone_names.get(key)
+        if known is None:
+            own = get_timezone_name(local, "short", locale=self._formats)
+            known = self._zone_names[key] = own if own.isalpha() else name
+        return known
 
 
 def duration(seconds: float) -> str:

@@ -13,7 +13,7 @@ from notifier.domain.mail import UNSUBSCRIBE_PLACEHOLDER
 from notifier.rendering import compliance_story, job_story, subjects
 from notifier.rendering.cleaning import one_line
 from notifier.rendering.states import TOPICS, state_of
-from notifier.rendering.telling import Telling, mark, part
+from notifier.rendering.telling import Telling, mark, part, said
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _REASONS = {
     "role_default": mark(
-        "You get this mail because your role at %(customer)s is told about %(topic)s by default."
+        "You get this mail because mails about %(topic)s are on by default for your role at %(customer)s."
     ),
     "preference_enabled": mark(
         "You get this mail because you asked for mails about %(topic)s at %(customer)s."
@@ -134,7 +134,8 @@ def server_story(t: Telling, facts: ServerFacts, *, contact: str | None) -> dict
                 ),
             )
         ),
-        "facts": [row for row in rows if row[1]],
+        "facts": said(*rows),
+        "more_facts": [],
         "button": None,
         "actions": [],
         "why": t.gettext("Sent because %(name)s pressed Test.", name=one_line(facts.requested_by)),
@@ -166,10 +167,12 @@ def _shell(t: Telling, state: State, title: str) -> dict[str, object]:
 def _job(t: Telling, event_type: EventType, job: Mapping[str, object]) -> dict[str, object]:
     button, links = job_story.actions(t, event_type, job)
     total, done, _ = job_story.counts(job)
+    facts, more = job_story.facts(t, event_type, job)
     return {
         "headline": job_story.headline(t, event_type, job),
         "preheader": job_story.preheader(t, event_type, job),
-        "facts": job_story.facts(t, job),
+        "facts": facts,
+        "more_facts": more,
         "counted": total is not None and done is not None,
         "error": job_story.error(t, job),
         "failed_devices": job_story.devices(t, job, only="failed"),
@@ -184,10 +187,12 @@ def _job(t: Telling, event_type: EventType, job: Mapping[str, object]) -> dict[s
 def _violation(t: Telling, result: Mapping[str, object], job: Mapping[str, object]) -> dict[str, object]:
     button, links = compliance_story.actions(t, result, job)
     rows, lines = compliance_story.details(result)
+    facts, more = compliance_story.facts(t, result, job)
     return {
         "headline": compliance_story.headline(t, result),
         "preheader": compliance_story.preheader(t, result),
-        "facts": compliance_story.facts(t, result, job),
+        "facts": facts,
+        "more_facts": more,
         "evidence": compliance_story.evidence(t, result),
         "detail_rows": rows,
         "detail_lines": lines,

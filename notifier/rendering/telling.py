@@ -52,6 +52,14 @@ class Telling:
         """Return the address of a page of this customer, None when it is not configured."""
         return self.site.link(name, customer_id=self.customer.id, **ids)
 
+    def whose(self) -> list[Row]:
+        """Return the customer, and the environment where it is not the usual one."""
+        environment = self.site.environment
+        return said(
+            (self.gettext("Customer"), one_line(self.customer.name, 120)),
+            (self.gettext("Environment"), "" if environment == "production" else one_line(environment)),
+        )
+
     def preheader(self, sentences: Iterable[str]) -> str:
         """Return as many whole sentences as an inbox shows, and enough to fill its line."""
         shortest, longest = _PREHEADER
@@ -106,6 +114,11 @@ def when(value: object) -> datetime | None:
 def sentence(words_of_it: str) -> str:
     """Return the text with a full stop, unless it has one or says nothing."""
     return words_of_it if not words_of_it or words_of_it.endswith((".", "?", "!", "…")) else f"{words_of_it}."
+
+
+def said(*rows: Row) -> list[Row]:
+    """Return the rows that say something."""
+    return [row for row in rows if row[1]]
 
 
 def rows_of(value: object) -> list[Row]:

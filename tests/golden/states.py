@@ -79,7 +79,7 @@ class Kind:
 def _devices(failed: int, done: int) -> list[Document]:
     reasons = ("SSH login timed out", "Authentication refused", "Configuration lock held by netops")
     broken = [
-        {"id": n, "hostname": f"edge-{n:02}", "status": "failed", "message": reasons[n % 3]}
+        {"id": n, "hostname": f"edge-{n:02}", "status": "failed", "message": reasons[(n - 1) % 3]}
         for n in range(1, failed + 1)
     ]
     return broken + [
@@ -185,6 +185,7 @@ KINDS: tuple[Kind, ...] = (
             4814,
             "success",
             "scheduled_backup",
+            requested_by="Scheduler",
             schedule={"id": 3, "name": "Nightly backup"},
             targets={"total": 24, "succeeded": 24, "failed": 0},
             changed=3,
@@ -464,12 +465,14 @@ def _german(kind: Kind, state: str) -> Sample:
     data = document["data"]
     if "job" in data:
         data["job"] |= {"started_at": "2025-10-26T00:30:00Z", "finished_at": "2025-10-26T01:30:00Z"}
+        if "next_run_at" in data["job"]:
+            data["job"]["next_run_at"] = "2025-10-27T02:00:00Z"
     if "compliance_result" in data:
         data["compliance_result"]["detected_at"] = "2025-10-26T01:30:00Z"
-    berlin = ("26. Oktober 2025, 02:30 CEST (UTC+02:00)", "26. Oktober 2025, 02:30 CET (UTC+01:00)", "1 h")
+    berlin = ("26. Oktober 2025, 02:30 MESZ (UTC+02:00)", "26. Oktober 2025, 02:30 MEZ (UTC+01:00)", "1 h")
     facts = {
-        "compliance_violation": ("26. Oktober 2025, 02:30 CET (UTC+01:00)", "Schweregrad", "10.0.0.1"),
-        "test": ("4. März 2025, 03:06 CET (UTC+01:00)", "Verschlüsselung"),
+        "compliance_violation": ("26. Oktober 2025, 02:30 MEZ (UTC+01:00)", "Schweregrad", "10.0.0.1"),
+        "test": ("4. März 2025, 03:06 MEZ (UTC+01:00)", "Verschlüsselung"),
     }
     return _sample(
         kind,
@@ -538,6 +541,8 @@ def _backups() -> Iterator[Sample]:
             "devices": _devices(1, 0),
             "error": "The storage refused the upload",
         }
+        if status == "failed":
+            job |= {"changed": 0, "size_bytes": None}
         yield _sample(
             kind,
             status,

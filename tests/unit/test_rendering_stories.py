@@ -134,7 +134,7 @@ def test_the_headline_is_the_result_as_a_sentence(
         (
             "scheduled_backup_complete",
             job("success", changed=1, next_run_at="2025-03-05T02:00:00Z", **targets(2, 2, 0)),
-            "2 of 2 devices done. 1 configuration changed. Next run 5 March 2025, 02:00 UTC.",
+            "2 of 2 devices saved. 1 configuration changed. Next run 5 March 2025, 02:00 UTC.",
         ),
         (
             "job_success",
@@ -159,17 +159,22 @@ def test_a_preheader_never_outgrows_its_line() -> None:
 
 def test_times_that_run_backwards_have_no_duration() -> None:
     event = job("success", started_at="2025-03-04T02:00:00Z", finished_at="2025-03-04T01:00:00Z")
-    labels = [label for label, _ in job_story.facts(TELLING, event)]
-    assert labels == ["Job", "Customer", "Environment", "Started", "Finished"]
+    labels = [[label for label, _ in rows] for rows in job_story.facts(TELLING, "job_success", event)]
+    assert labels == [["Job"], ["Customer", "Environment", "Started", "Finished"]]
 
 
 def test_a_job_that_never_began_shows_when_it_was_asked_for() -> None:
     event = job("failed", requested_at="2025-03-04T02:00:00Z", schedule={"id": 3}, **targets(5, None, None))
-    assert job_story.facts(TELLING, event)[3:] == [
-        ("Result", "5 devices"),
-        ("Schedule", "#3"),
-        ("Requested", "4 March 2025, 02:00 UTC"),
-    ]
+    first, rest = job_story.facts(TELLING, "job_failed", event)
+    assert first[1:] == [("Result", "5 devices")]
+    assert rest[2:] == [("Schedule", "#3"), ("Requested", "4 March 2025, 02:00 UTC")]
+
+
+def test_what_the_headline_says_is_not_said_again() -> None:
+    event = job("partial", **targets(3, 2, 1))
+    first, rest = job_story.facts(TELLING, "job_partial", event)
+    assert [label for label, _ in first] == ["Job", "Customer", "Environment"], "one table for so little"
+    assert rest == []
 
 
 def test_devices_are_listed_failed_ones_first() -> None:
@@ -182,6 +187,7 @@ def test_devices_are_listed_failed_ones_first() -> None:
         ],
         "results": True,
         "more": "and 21 more devices",
+        "all": None,
     }
     assert job_story.devices(TELLING, job("failed"), only="failed") is None
     notes = job_story.notes(TELLING, job("success", devices=DEVICES))
@@ -260,7 +266,7 @@ def test_a_severity_is_one_known_word_for_filters_and_any_for_people(
 ) -> None:
     result = violation(severity=given)
     assert compliance_story.severity_word(result) == word
-    assert dict(compliance_story.facts(TELLING, result, {})).get("Severity", "") == shown
+    assert dict(compliance_story.facts(TELLING, result, {})[0]).get("Severity", "") == shown
 
 
 def test_a_violation_within_a_job_names_the_job_and_joins_its_subject() -> None:
@@ -269,7 +275,7 @@ def test_a_violation_within_a_job_names_the_job_and_joins_its_subject() -> None:
         "data": {"job": job("success"), "compliance_result": violation()},
     }
     assert subjects.title(document) == "Config backup #7"
-    assert ("Job", "Config backup #7") in compliance_story.facts(TELLING, violation(), job("success"))
+    assert ("Job", "Config backup #7") in compliance_story.facts(TELLING, violation(), job("success"))[1]
     assert story.severity(document) == "high"
 
 

@@ -190,7 +190,8 @@ def test_durations_say_their_two_largest_units(seconds: float, shown: str) -> No
     [
         (ENGLISH, "UTC", "4 March 2025, 02:00 UTC"),
         (ENGLISH, "Europe/Berlin", "4 March 2025, 03:00 CET (UTC+01:00)"),
-        (GERMAN, "Europe/Berlin", "4. März 2025, 03:00 CET (UTC+01:00)"),
+        (GERMAN, "Europe/Berlin", "4. März 2025, 03:00 MEZ (UTC+01:00)"),
+        (GERMAN, "Asia/Kolkata", "4. März 2025, 07:30 IST (UTC+05:30)"),
         (ENGLISH, "Asia/Kolkata", "4 March 2025, 07:30 IST (UTC+05:30)"),
         (ENGLISH, "America/Sao_Paulo", "3 March 2025, 23:00 UTC-03:00"),
     ],
@@ -275,3 +276,24 @@ def test_the_number_of_a_job_is_never_cut_from_a_subject(kind: str, customer: st
     base = subjects.base(subjects.title(document), customer)
     assert f"#{number}" in base
     assert len(base) <= 53
+
+
+ROWS = (("edge-01", "Failed", "timed out"), ("core-01", "Done", ""))
+
+
+def test_a_table_that_fits_stands_in_columns() -> None:
+    assert filters.listing(ROWS, ("Device", "Result", "Reason")) == (
+        "  Device   Result  Reason\n  edge-01  Failed  timed out\n  core-01  Done"
+    )
+    assert (
+        filters.listing(ROWS, ("Device", "", "Reason"))
+        == "  Device   Reason\n  edge-01  timed out\n  core-01"
+    )
+
+
+@pytest.mark.parametrize("name", ["x" * 70, "東京", "חברה"])
+def test_a_table_that_would_not_stand_in_columns_is_a_list(name: str) -> None:
+    """Too long for the line, of double width, or from right to left."""
+    assert filters.listing(((name, "Failed", "down"),), ("Device", "Result", "Reason")).startswith(
+        f"* {name}:"
+    )
