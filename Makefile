@@ -29,6 +29,7 @@ install: $(VENV)/.ready ## Make the environment .venv from requirements.lock
 lock: $(VENV)/.ready ## Renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --universal --generate-hashes --no-emit-index-url --no-emit-find-links --quiet -o requirements.lock
 	$(BIN)/uv pip compile --group pyproject.toml:fuzz --generate-hashes --no-emit-index-url --no-emit-find-links --quiet -o requirements-fuzz.lock
+	$(BIN)/uv pip compile --group pyproject.toml:node --universal --generate-hashes --no-emit-index-url --no-emit-find-links --quiet -o requirements-node.lock
 
 .PHONY: demo
 demo: $(VENV)/.ready ## Run everything on this machine: broker, database, mail inbox, worker, sample events
