@@ -88,14 +88,30 @@ _ANYWHERE = (
         expression=r"\b(?-i:(?P<value>(?:AKIA|ASIA)[A-Z0-9]{16}(?:[ \t,:]{1,3}[A-Za-z0-9/+]{40}(?![\w/+]))?))(?!\w)",
     ),
     _pattern("sshpass", expression=r"\bsshpass[ \t]++-p[ \t]{0,8}(?P<value>[^\s]++)"),
+    # Tokens that begin with their maker's mark: GitHub, GitLab, Slack, npm, Stripe, Vault, SendGrid, Google.
     _pattern(
-        "ghp_",
         "gho_",
+        "ghp_",
+        "ghr_",
         "ghs_",
+        "ghu_",
         "github_pat_",
         "glpat-",
         "xox",
-        expression=r"\b(?P<value>(?:gh[pos]_|github_pat_|glpat-|xox[abprs]-)[\w-]{10,}+)",
+        "npm_",
+        "k_live_",
+        "hvs.",
+        "hvb.",
+        "sg.",
+        "aiza",
+        expression=r"\b(?P<value>(?:gh[oprsu]_|github_pat_|glpat-|xox[abeprs]-|npm_|[rs]k_live_)[\w-]{10,}+|"
+        r"(?-i:hv[bs]\.[\w-]{20,}+|SG\.[\w-]{16,}+\.[\w-]{16,}+|AIza[\w-]{30,}+))",
+    ),
+    _pattern(
+        "sig=",
+        "signature=",
+        "security-token=",
+        expression=r"""[?&;](?:sig|(?:x-amz-|x-goog-)?(?:signature|security-token))=(?P<value>[^\s&;"'<>]++)""",
     ),
     # Crypt hashes, and Juniper's reversible $9$.
     _pattern(
@@ -107,21 +123,36 @@ _NAMED = (
     _pattern(
         "pass",
         "pwd",
+        "bindpw",
         "secret",
         "token",
         "key",
         "credential",
         "psk",
         "community",
-        expression=r"(?:pass(?:word|wd|phrase|code)?|pwd|secret|token|(?:api|access|private|shared|auth|encryption|"
-        r"signing|secret)[_-]?key|access[_-]?key[_-]?id|key[_-]?string|credentials?|psk|community(?:[_-]?string)?)"
-        r"""(?:[_-](?:hash|enc|encrypted|value|text|\d{1,3}))?\\?["']?[ \t]*+(?:=>|:=|[:=])[ \t]*+"""
+        expression=r"(?:pass(?:word|wd|phrase|code)?|pwd|bindpw|secret|token|(?:api|access|account|private|shared|auth|"
+        r"encryption|signing|secret)[_-]?key|access[_-]?key[_-]?id|key[_-]?string|credentials?|psk|community(?:[_-]?string)?)"
+        r"""(?:[_-](?:hash|enc|encrypted|value|text|\d{1,3}))?\\?["']?[ \t]*+(?:=>|:=|::|[:=])[ \t]*+"""
         + _ASSIGNED,
     ),
     _pattern(
         "--",
         expression=r"(?<!\S)--(?:[\w-]{0,30}?-)?(?:password|passwd|passphrase|pass|secret|token|api-key|community)"
         r"[ \t]++" + _VALUE,
+    ),
+    *(
+        _pattern(
+            "snmp",
+            expression=rf"\bsnmp(?:bulk)?(?:walk|get|getnext|set|trap|inform|table|status)\b[^\r\n|;]{{0,200}}?"
+            rf"[ \t]-(?-i:{option})[ \t]++{_VALUE}",
+        )
+        for option in "cAX"
+    ),
+    _pattern("mysql", expression=rf"\bmysql\w{{0,10}}+[^\r\n|;]{{0,200}}?[ \t]-(?-i:p)(?=\S){_VALUE}"),
+    _pattern(
+        "password for ",
+        "passphrase for ",
+        expression=r"(?:password|passphrase) for [^\s:]{1,100}+:[ \t]++" + _VALUE,
     ),
     _pattern(
         "-u",
@@ -145,7 +176,7 @@ _CONFIGURATION = (
         "key",
         "psk",
         expression=r"(?<![\w$])(?:password|passwd|passphrase|secret|key|key-string|psk|psksecret)[ \t]++"
-        rf"(?P<value>{_QUOTED})",
+        rf"""(?!["'](?:~|/(?:etc|home|opt|root|srv|tmp|usr|var))/)(?P<value>{_QUOTED})""",
     ),
     _pattern(
         "pass",
@@ -164,10 +195,13 @@ _CONFIGURATION = (
         "key",
         "-secret",
         "-password",
+        "-pwd",
+        "bindpw",
         "psk",
+        "-code",
         expression=r"(?<![\w$])(?:key-string|pre-shared-key|pre-share-key|preshared-key|shared-secret|psksecret|"
-        r"wpa-psk|(?:\w{1,20}+-){1,3}password(?:-value)?|authentication-key|message-digest-key|privacy-key|"
-        r"session-key)[ \t]++(?:(?:\d{1,5}|local|remote)[ \t]++)?" + _KIND + "*+" + _VALUE,
+        r"wpa-psk|(?:\w{1,20}+-){1,3}(?:password(?:-value)?|pwd)|bindpw|authentication-key|authentication-code|"
+        r"message-digest-key|privacy-key)[ \t]++(?:(?:\d{1,5}|local|remote)[ \t]++)?" + _KIND + "*+" + _VALUE,
     ),
     _pattern(
         "pass",
@@ -181,6 +215,13 @@ _CONFIGURATION = (
         + "*+"
         + _VALUE,
     ),
+    _pattern("key", expression=_LINE_START + r"key[ \t]++(?!\d{1,10}[ \t]*+$)" + _VALUE + r"[ \t]*+$"),
+    _pattern(
+        "session-key",
+        expression=r"\bsession-key[ \t]++(?:in|out)bound[ \t]++(?:ah|esp)[ \t]++\d{1,10}"
+        r"(?:[ \t]++cipher)?+[ \t]++" + _VALUE,
+    ),
+    _pattern("session-key", expression=r"\bsession-key[ \t]++\S.{0,300}?authenticator[ \t]++" + _VALUE),
     _pattern("pass", "secret", expression=_LINE_START + _NOUN + r"[ \t]++" + _VALUE + r"[ \t]*+$"),
     _pattern(
         "key",
@@ -214,7 +255,7 @@ _SNMP = (
         + _VALUE,
     ),
     _pattern("community", expression=_LINE_START + r"community[ \t]++" + _VALUE + r"(?=[ \t]*+\{)"),
-    _pattern("community", expression=rf"\bcommunity[ \t]++(?P<value>{_QUOTED})"),
+    _pattern("community", expression=rf"\bcommunity(?:[ \t]++string)?+[ \t]++(?P<value>{_QUOTED})"),
     _pattern(
         "snmp-server",
         expression=r"\bsnmp-server[ \t]++host[ \t]++\S{1,120}+(?:[ \t]++(?:traps?|informs?|"
