@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from notifier.domain.errors import InvalidInput
+from notifier.domain.errors import InvalidInput, InvalidLines
 from notifier.domain.preferences import from_fields
 from notifier.store import preferences
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy.engine import Connection
 
@@ -29,21 +29,20 @@ def save_all(
     """Write the preferences of these lines; returns how many. `progress` gets the number written so far.
 
     `read` makes a request of one line; `writer` is None for the operator, who has no limits. Call it inside a
-    transaction. Raises InvalidInput naming every fault of every line (`line N`).
+    transaction. Raises InvalidLines with every fault of every line.
     """
     requests: dict[int, PreferenceRequest] = {}
-    problems: dict[str, tuple[str, ...]] = {}
+    problems: dict[int, Mapping[str, Sequence[str]]] = {}
     for line, fields in lines.items():
         try:
             requests[line] = read(fields)
         except InvalidInput as exc:
-            faults = (f"{field}: {text}" for field, texts in exc.problems.items() for text in texts)
-            problems[f"line {line}"] = tuple(faults)
+            problems[line] = exc.problems
     try:
         saved = preferences.save_many(connection, requests, rules=rules, writer=writer, progress=progress)
-    except InvalidInput as exc:
-        problems |= exc.problems
+    except InvalidLines as exc:
+        problems |= exc.lines
     else:
         if not problems:
             return saved
-    raise InvalidInput(dict(sorted(problems.items(), key=lambda item: int(item[0].removeprefix("line ")))))
+    raise InvalidLines(problems)

@@ -34,11 +34,13 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/preferences", tags=["Notification preferences"])
 log = structlog.get_logger(__name__)
 
+MAX_LINES = 10_000  # of one bulk write: reading and answering them keeps everybody else waiting
 _MOST_OWN = 100_000
 
 _Lines = Annotated[
     list[dict[str, Any]],
     Body(
+        max_length=MAX_LINES,
         description="Preferences as in a single write; line 1 is the first.",
         json_schema_extra={"items": {"$ref": "#/components/schemas/PreferenceWrite"}},
     ),
@@ -114,7 +116,7 @@ def replace_preference(
 ) -> Preference:
     """Replace a preference."""
     with parts.begin(caller.scope) as connection:
-        _stored(connection, caller, row_id)
+        _stored(connection, caller, row_id, to_change=True)
         saved = store.replace(connection, row_id, wanted.request(), rules=parts.rules, writer=caller.writer)
     return shown(saved)
 
@@ -125,7 +127,7 @@ def change_preference(
 ) -> Preference:
     """Change some of a preference."""
     with parts.begin(caller.scope) as connection:
-        stored = _stored(connection, caller, row_id)
+        stored = _stored(connection, caller, row_id, to_change=True)
         saved = store.replace(
             connection, row_id, wanted.over(stored), rules=parts.rules, writer=caller.writer
         )
@@ -136,12 +138,14 @@ def change_preference(
 def delete_preference(row_id: IdInPath, caller: CallerOf, parts: PartsOf) -> None:
     """Delete a preference: the default of the user's role applies again."""
     with parts.begin(caller.scope) as connection:
-        _stored(connection, caller, row_id)
+        _stored(connection, caller, row_id, to_change=True)
         store.delete(connection, row_id)
 
 
-def _stored(connection: Connection, caller: Caller, row_id: int) -> StoredPreference:
-    stored = store.get(connection, row_id, customer_ids=caller.customer_ids)
+def _stored(
+    connection: Connection, caller: Caller, row_id: int, *, to_change: bool = False
+) -> StoredPreference:
+    stored = store.get(connection, row_id, customer_ids=caller.customer_ids, to_change=to_change)
     if caller.only_user is not None and stored.user_id != caller.only_user:
         msg = f"no preference {row_id}"
         raise NotFound(msg)

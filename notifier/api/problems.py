@@ -84,9 +84,14 @@ def field_problems(errors: Iterable[Mapping[str, Any]]) -> dict[str, object]:
     problems: dict[str, object] = {}
     for error in errors:
         place = [part for part in error["loc"] if part not in {"body", "query", "path", "header"}]
+        if error["type"] == "too_long" and not place:
+            return {
+                "detail": f"the list is too long; send at most {error['ctx']['max_length']} lines at once"
+            }
         if not place or error["type"] == "json_invalid":
             return {"detail": _UNREADABLE}
-        texts = problems.setdefault(str(place[0]), [])
+        name = f"line {place[0] + 1}" if isinstance(place[0], int) else str(place[0])
+        texts = problems.setdefault(name, [])
         assert isinstance(texts, list)  # noqa: S101 - set in the line above
         texts.append(_sentence(error, place[1:]))
     return problems
@@ -100,7 +105,7 @@ def _sentence(error: Mapping[str, Any], inner: Sequence[object]) -> str:
 
 def _invalid_input(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, InvalidInput)  # noqa: S101 - as above
-    return _answer(400, {_NAMES.get(field, field): texts for field, texts in error.problems.items()})
+    return _answer(400, error.renamed(_NAMES).problems)
 
 
 def _not_found(_request: Request, _error: Exception) -> JSONResponse:

@@ -78,7 +78,7 @@ def delete_smtp_config(row_id: IdInPath, caller: AdminOf, parts: PartsOf) -> Non
     """Delete an SMTP configuration with its password: the installation's server serves from now on."""
     with parts.begin(caller.scope) as connection:
         stored = _stored(connection, caller, row_id)
-        smtp_configs.delete(connection, stored.customer_id)
+        smtp_configs.delete(connection, stored.customer_id, server_id=row_id)
     log.info("smtp_config_deleted", id=row_id, customer_id=stored.customer_id, by=caller.username)
 
 
@@ -125,7 +125,9 @@ def _change(row_id: int, caller: Caller, parts: Parts, wanted: SmtpReplace | Smt
         if wanted.customer not in {None, stored.customer_id}:
             text = "an SMTP configuration stays with its customer; make another one for the other"
             raise InvalidInput({"customer": [text]})
-        saved = smtp_configs.save(connection, stored.customer_id, wanted.change(), box=parts.box)
+        saved = smtp_configs.save(
+            connection, stored.customer_id, wanted.change(), box=parts.box, server_id=row_id
+        )
     log.info("smtp_config_changed", id=row_id, customer_id=saved.customer_id, by=caller.username)
     return shown(saved)
 

@@ -82,7 +82,7 @@ def set_server(context: Context, *, customer_id: int, as_json: bool, **given: Un
         with database.engine(settings) as engine, engine.begin() as connection:
             saved = smtp_configs.save(connection, customer_id, change, box=wiring.secret_box(settings))
     except InvalidInput as exc:
-        raise InvalidInput({flag(field): texts for field, texts in exc.problems.items()}) from exc
+        raise exc.renamed({field: flag(field) for field in exc.problems}) from exc
     out = context.output(as_json=as_json)
     out.record(_facts(saved))
     if not saved.enabled:

@@ -18,6 +18,7 @@ NotifierError
 ├── Unroutable              a published event reached no queue (D12)
 ├── NotFound                the thing a command names does not exist
 └── InvalidInput            a command or request asks for what the rules forbid; carries a sentence per field
+    └── InvalidLines        the same of an import, by line and field
 """
 
 from __future__ import annotations
@@ -122,10 +123,40 @@ class NotFound(NotifierError):
 class InvalidInput(NotifierError):
     """A command or request asks for what the rules forbid.
 
-    `problems` maps a field (for an import: a line, such as `line 3`) to sentences, each with its cure.
+    `problems` maps a field (of a file: a line, such as `line 3`) to sentences, each with its cure.
     """
 
     def __init__(self, problems: Mapping[str, Sequence[str]]) -> None:
         lines = (f"{field}: {text}" for field, texts in problems.items() for text in texts)
         super().__init__("\n".join(lines))
         self.problems = {field: tuple(texts) for field, texts in problems.items()}
+
+    def renamed(self, names: Mapping[str, str]) -> InvalidInput:
+        """Return the same with the fields called as in `names`."""
+        return InvalidInput({names.get(field, field): texts for field, texts in self.problems.items()})
+
+
+class InvalidLines(InvalidInput):
+    """Lines of an import ask for what the rules forbid. `lines` maps numbers to sentences by field, "" the whole."""
+
+    def __init__(self, lines: Mapping[int, Mapping[str, Sequence[str]]]) -> None:
+        self.lines = dict(sorted(lines.items()))
+        super().__init__(
+            {
+                f"line {number}": [
+                    f"{field}: {text}" if field else text
+                    for field, texts in problems.items()
+                    for text in texts
+                ]
+                for number, problems in self.lines.items()
+            }
+        )
+
+    def renamed(self, names: Mapping[str, str]) -> InvalidLines:
+        """Return the same with the fields of each line called as in `names`."""
+        return InvalidLines(
+            {
+                number: {names.get(field, field): texts for field, texts in problems.items()}
+                for number, problems in self.lines.items()
+            }
+        )

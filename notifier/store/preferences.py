@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from notifier.domain.errors import InvalidInput, NotFound
+from notifier.domain.errors import InvalidInput, InvalidLines, NotFound
 from notifier.domain.preferences import Owner, PreferenceRequest, Writer, checked
 from notifier.store.pages import Page, Slice, rows_and_total
 from notifier.store.tables import customers, users
@@ -91,16 +91,17 @@ LEFT JOIN customer_users a ON a.customer_id = q.customer_id AND a.user_id = q.us
 """
 
 # In the order of the key, so that two imports wait for each other instead of deadlocking.
-_SAVE = """
+_ADD = """
 INSERT INTO notification_preferences (customer_id, user_id, event_type, enabled, email_address, job_types)
 SELECT p.customer_id, p.user_id, p.event_type, p.enabled, p.email_address,
     CASE WHEN p.job_types <> '[]' THEN ARRAY(SELECT jsonb_array_elements_text(p.job_types)) END
 FROM jsonb_to_recordset(%(rows)s::jsonb) AS p (customer_id bigint, user_id bigint, event_type text,
     enabled boolean, email_address text, job_types jsonb)
 ORDER BY p.user_id, p.customer_id, p.event_type
+"""
+_SAVE = f"""{_ADD}
 ON CONFLICT ON CONSTRAINT uq_preference DO UPDATE
 SET enabled = excluded.enabled, email_address = excluded.email_address, job_types = excluded.job_types
-RETURNING id
 """
 
 _REPLACE = """
@@ -137,11 +138,19 @@ def _stored(row: sa.Row[Any]) -> StoredPreference:
 
 
 def get(
-    connection: Connection, preference_id: int, *, customer_ids: tuple[int, ...] | None = None
+    connection: Connection,
+    preference_id: int,
+    *,
+    customer_ids: tuple[int, ...] | None = None,
+    to_change: bool = False,
 ) -> StoredPreference:
-    """Return one preference, of these customers if given. Raises NotFound."""
+    """Return one preference, of these customers if given; `to_change` keeps others from changing it first.
+
+    Raises NotFound.
+    """
     wanted = PreferenceFilter(ids=(preference_id,), customer_ids=customer_ids)
-    row = connection.execute(_ROWS.where(*wanted.conditions())).one_or_none()
+    query = _ROWS.where(*wanted.conditions())
+    row = connection.execute(query.with_for_update(of=preferences) if to_change else query).one_or_none()
     if row is None:
         msg = f"there is no preference {preference_id}; notifier preferences list shows what there is"
         raise NotFound(msg)
@@ -153,17 +162,17 @@ def save(connection: Connection, request: PreferenceRequest, *, rules: Rules) ->
 
     Raises InvalidInput.
     """
-    (row_id,) = _write(connection, [_checked_alone(connection, request, rules, None)])
+    (row_id,) = _write(connection, [_checked_alone(connection, request, rules, None)], _SAVE)
     return get(connection, row_id)
 
 
 def add(
     connection: Connection, request: PreferenceRequest, *, rules: Rules, writer: Writer | None = None
 ) -> StoredPreference:
-    """Write a preference that must not exist yet. Raises InvalidInput."""
+    """Write a preference that must not exist yet. Raises InvalidInput; DataRejected when another is faster."""
     wanted = _checked_alone(connection, request, rules, writer)
     _refuse_taken_key(connection, request, but=None)
-    (row_id,) = _write(connection, [wanted])
+    (row_id,) = _write(connection, [wanted], _ADD)
     return get(connection, row_id)
 
 
@@ -194,31 +203,29 @@ def save_many(
     """Write the preferences of an import, by line number: all of them, or none; returns how many.
 
     Call it inside a transaction. `writer` as in `domain.preferences.checked`; None: no limits. `progress` gets the
-    number written so far. Raises InvalidInput, whose fields
-    are `line N`, for every faulty line and for lines about the same preference.
+    number written so far. Raises InvalidLines for every faulty line and for lines about the same preference.
     """
     lines = list(requests)
     owners = _owners(connection, [requests[line] for line in lines], writer)
-    problems: dict[str, list[str]] = {}
+    problems: dict[int, Mapping[str, Sequence[str]]] = {}
     good: list[PreferenceRequest] = []
     first: dict[tuple[int, int, str], int] = {}
     for line, owner in zip(lines, owners, strict=True):
         request = requests[line]
         seen = first.setdefault(request.key, line)
         if seen != line:
-            problems[f"line {line}"] = [f"is about the same user, customer and event type as line {seen}"]
+            problems[line] = {"": [f"is about the same user, customer and event type as line {seen}"]}
             continue
         try:
             good.append(checked(request, owner=owner, rules=rules, writer=writer))
         except InvalidInput as exc:
-            faults = [f"{field}: {text}" for field, texts in exc.problems.items() for text in texts]
-            problems[f"line {line}"] = faults
+            problems[line] = exc.problems
     if problems:
-        raise InvalidInput(problems)
+        raise InvalidLines(problems)
     good.sort(key=lambda one: (one.user_id, one.customer_id, one.event_type))
     for start in range(0, len(good), IMPORT_ROWS):
         chunk = good[start : start + IMPORT_ROWS]
-        _write(connection, chunk)
+        _write(connection, chunk, _SAVE)
         progress(start + len(chunk))
     return len(good)
 
@@ -281,6 +288,6 @@ def _as_row(request: PreferenceRequest) -> dict[str, object]:
     return {f.name: getattr(request, f.name) for f in fields(PreferenceRequest)}
 
 
-def _write(connection: Connection, requests: Iterable[PreferenceRequest]) -> list[int]:
+def _write(connection: Connection, requests: Iterable[PreferenceRequest], statement: str) -> list[int]:
     rows = json.dumps([_as_row(request) for request in requests])
-    return list(connection.exec_driver_sql(_SAVE, {"rows": rows}).scalars())
+    return list(connection.exec_driver_sql(f"{statement} RETURNING id", {"rows": rows}).scalars())

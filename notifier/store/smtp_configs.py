@@ -131,14 +131,24 @@ def add(connection: Connection, customer_id: int, change: SmtpChange, *, box: Se
     return save(connection, customer_id, change, box=box)
 
 
-def save(connection: Connection, customer_id: int, change: SmtpChange, *, box: SecretBox) -> StoredServer:
+def save(
+    connection: Connection,
+    customer_id: int,
+    change: SmtpChange,
+    *,
+    box: SecretBox,
+    server_id: int | None = None,
+) -> StoredServer:
     """Make or change the customer's server, under the rules of `domain.smtp_settings`.
 
-    The server is tried again at once (the trigger follow_smtp_config closes its breaker). Raises InvalidInput,
-    NotFound for an unknown customer, ConfigurationError for a password when there is no key.
+    With server_id it changes that one only. The server is tried again at once (the trigger follow_smtp_config closes
+    its breaker). Raises InvalidInput, NotFound for an unknown customer or another server, ConfigurationError for a
+    password when there is no key.
     """
     _lock_customer(connection, customer_id)
     stored = of_customer(connection, customer_id)
+    if server_id is not None:
+        _check_same(stored, server_id)
     has_password = stored is not None and bool(stored.password)
     settings = changed(stored.settings if stored else None, change, has_password=has_password)
     values: dict[str, Any] = {f.name: getattr(settings, f.name) for f in fields(settings)}
@@ -175,11 +185,24 @@ def _encrypted(box: SecretBox, *, customer_id: int, host: str, password: str) ->
     return token
 
 
-def delete(connection: Connection, customer_id: int) -> None:
-    """Delete the customer's server: the [smtp] section serves from now on. Raises NotFound."""
-    done = connection.execute(sa.delete(servers).where(servers.c.customer_id == customer_id))
-    if done.rowcount == 0:
+def delete(connection: Connection, customer_id: int, *, server_id: int | None = None) -> None:
+    """Delete the customer's server, with server_id that one only: the [smtp] section serves from now on.
+
+    Raises NotFound.
+    """
+    _lock_customer(connection, customer_id)
+    stored = of_customer(connection, customer_id)
+    if server_id is not None:
+        _check_same(stored, server_id)
+    if stored is None:
         msg = f"customer {customer_id} has no SMTP configuration; notifier smtp list shows those there are"
+        raise NotFound(msg)
+    connection.execute(sa.delete(servers).where(servers.c.id == stored.server_id))
+
+
+def _check_same(stored: StoredServer | None, server_id: int) -> None:
+    if stored is None or stored.server_id != server_id:
+        msg = f"the SMTP configuration {server_id} was deleted a moment ago"
         raise NotFound(msg)
 
 

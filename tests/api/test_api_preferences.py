@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from notifier.api import preference_shapes
+from notifier.api.preference_routes import MAX_LINES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,3 +154,21 @@ def test_many_are_written_all_or_none_with_every_fault_by_its_line(
     assert admin.post("/preferences/bulk/", json=[{**good, "enabled": False}]).json() == {"saved": 1}
     assert api.one(count + " AND NOT enabled", customer) == 1
     assert admin.post("/preferences/bulk/", json={"user": 1}).status_code == 400
+
+
+def test_many_name_fields_as_the_api_does_and_what_is_no_object_by_its_line(
+    admin: httpx.Client, customer: int, viewer: Person
+) -> None:
+    foreign = [wanted(customer + 10**6, viewer.id), wanted(customer, 2**62)]
+    assert admin.post("/preferences/bulk/", json=foreign).json() == {
+        "line 1": [f"customer: there is no customer {customer + 10**6} among yours"],
+        "line 2": [f"user: there is no user {2**62}"],
+    }
+    none = admin.post("/preferences/bulk/", json=[wanted(customer, viewer.id), None])
+    assert (none.status_code, list(none.json())) == (400, ["line 2"])
+
+
+def test_more_lines_than_one_request_may_have_are_refused_at_once(admin: httpx.Client) -> None:
+    answer = admin.post("/preferences/bulk/", json=[{}] * (MAX_LINES + 1))
+    assert answer.status_code == 400
+    assert f"at most {MAX_LINES}" in answer.json()["detail"]
