@@ -74,6 +74,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item._id = type(item.id).parse(grouped)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests measured, if the faults were played in full."""
+    if os.environ.get("NOTIFIER_FAULTS") != "full":
+        return
+    terminalreporter.section("measured")
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", "") == "call":
+                name = report.nodeid.rpartition("::")[2]
+                for key, value in report.user_properties:
+                    terminalreporter.write_line(f"{name}: {key} {value}")
+
+
 def _ask(config: pytest.Config, kind: services.Kind) -> str:
     if _services in config.stash:
         return config.stash[_services].ask(kind)

@@ -31,3 +31,9 @@ def wait_until(condition: Callable[[], T], timeout: float = 30.0, what: str = "t
             msg = f"waited {timeout:g} s for {what}; the last answer was {last!r}"
             raise AssertionError(msg)
         time.sleep(_POLL_SECONDS)
+
+
+def wait_out(seconds: float, what: str) -> None:
+    """Let so much time pass because the fault lasts so long, or because nothing may happen meanwhile."""
+    ends = time.monotonic() + seconds
+    wait_until(lambda: time.monotonic() >= ends, seconds + 5, what)

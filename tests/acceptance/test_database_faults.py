@@ -9,13 +9,15 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.acceptance.flow import Flow
-from tests.acceptance.test_broker_faults import OUTAGE, events
+from tests.acceptance.scale import scaled, size
+from tests.acceptance.test_broker_faults import events
 from tests.acceptance.test_process_faults import SHORT_LEASE, clean, costs
 from tests.services import execute, with_database
+from tests.support.small_disk import small_disk
 from tests.support.smtp_script import hang
 from tests.support.smtp_server import Options
 from tests.support.tcp_proxy import TcpProxy
-from tests.waiting import wait_until
+from tests.waiting import wait_out, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from notifier.sandbox.postgres import PostgresServer
     from tests.acceptance.world import World
 
+OUTAGE = size(20.0, 300.0)  # seconds
 _END_SESSIONS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND"
     " application_name LIKE 'notifier worker%'"
@@ -30,42 +33,48 @@ _END_SESSIONS = (
 _RECORDING = b"SET status = v.status"
 
 
-def test_sessions_ended_again_and_again_lose_nothing(world: World) -> None:
-    """F21, scaled from 60 rounds."""
+@scaled
+def test_sessions_ended_again_and_again_lose_nothing(
+    world: World, record_property: Callable[[str, object], None]
+) -> None:
+    """F21: in full 60 rounds."""
     customers = [world.customer(world.smtp(Options(delay=0.01)), admins=2) for _ in range(3)]
     worker = world.worker(**SHORT_LEASE, delivery__ambiguous_delay=0.1).ready()
     with Flow(world, customers, rate=40) as flow:
-        for _ in range(8):
+        for _ in range(size(8, 60)):
             flow.wait_for(30)
             world.database.execute(_END_SESSIONS)
     world.wait_settled(flow.mails)
 
     lost, extra, ambiguous = costs(world.verdict())
+    record_property("costs", f"{flow.mails} mails, extra {extra} of {ambiguous}")
     assert (lost, extra <= ambiguous) == (0, True)
     worker.check_alive()
     assert worker.terminate() == 0
 
 
 @pytest.mark.xdist_group("own_postgres")
-def test_a_database_killed_for_20_seconds_is_waited_for(
-    database_world: World, own_postgres: PostgresServer
+@scaled
+def test_a_database_killed_for_a_while_is_waited_for(
+    database_world: World, own_postgres: PostgresServer, record_property: Callable[[str, object], None]
 ) -> None:
-    """F22, scaled from five minutes: the same process goes on, and the queue is given back once only."""
+    """F22: in full for five minutes. The same process goes on, and the queue is given back once only."""
     world = database_world
     customers = [world.customer(world.smtp(Options(delay=0.01)), admins=2) for _ in range(2)]
     worker = world.worker(**SHORT_LEASE).ready()
     with Flow(world, customers, rate=25) as flow:
         flow.wait_for(40)
         own_postgres.kill()
-        killed = time.monotonic()
         wait_until(lambda: worker.get("/readyz")[0] == 503, what="not ready")
         assert worker.get("/livez")[0] == 200
-        wait_until(lambda: time.monotonic() - killed >= OUTAGE, OUTAGE + 5, "the end of the outage")
+        wait_out(OUTAGE, "the end of the outage")
         own_postgres.start()
         worker.ready(20)
+        up = time.monotonic()
         flow.wait_for(20)
     world.wait_settled(flow.mails)
 
+    record_property("drained", f"{flow.mails} mails final {time.monotonic() - up:.0f} s after ready again")
     assert events(worker, "intake_paused") == 1
     assert events(worker, "broker_connection_lost") == 0
     lost, extra, ambiguous = costs(world.verdict())
@@ -174,24 +183,31 @@ def test_a_read_only_database_stops_the_intake_until_it_can_be_written_again(wor
     assert clean(world)
 
 
-def test_a_full_disk_stops_the_intake_with_ever_longer_pauses(world: World) -> None:
-    """F24: only inserts fail, so that the probe succeeds each time; nothing is acked and no letter dies of it."""
-    customer = world.customer(admins=2)
-    world.database.execute(
-        "CREATE FUNCTION disk_is_full() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$ BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = 'disk_full'; END $$;"
-        "CREATE TRIGGER disk_is_full BEFORE INSERT ON job_events FOR EACH STATEMENT EXECUTE FUNCTION disk_is_full()"
-    )
-    worker = world.worker().ready()
-    for number in range(1, 11):
-        world.fail_job(customer, number)
-    wait_until(lambda: events(worker, "intake_paused") >= 3, 30, "the intake to pause")
-    world.database.execute("DROP TRIGGER disk_is_full ON job_events")
-    world.wait_settled(20)
+@pytest.mark.xdist_group("own_postgres")
+def test_a_full_disk_stops_the_intake_with_ever_longer_pauses_and_costs_nothing(
+    database_world: World,
+) -> None:
+    """F24: nothing is acked and no letter dies of it, although the probe finds room now and then."""
+    world = database_world
+    customers = [world.customer(world.smtp(Options(delay=0.01)), admins=2) for _ in range(2)]
+    with small_disk(world.database) as disk:
+        worker = world.worker(**SHORT_LEASE, delivery__ambiguous_delay=0.1).ready()
+        with Flow(world, customers, rate=25) as flow:
+            flow.wait_for(40)
+            disk.fill()
+            wait_until(lambda: events(worker, "intake_paused") >= 3, 40, "the intake to pause")
+            disk.free()
+            flow.wait_for(20)
+        world.wait_settled(flow.mails)
+        assert worker.terminate() == 0
+        world.forget_connection()
 
-    pauses = [line["probe_in"] for line in worker.lines() if line["event"] == "intake_paused"]
-    assert len(pauses) <= 8
-    assert clean(world)
+    paused = [line for line in worker.lines() if line["event"] == "intake_paused"]
+    assert all("space" in line["error"] for line in paused), paused
+    assert len(paused) <= 8
+    assert events(worker, "broker_connection_lost") == 0
+    lost, extra, ambiguous = costs(world.verdict())
+    assert (lost, extra <= ambiguous) == (0, True)
 
 
 def test_an_event_for_5000_readers_is_one_transaction(world: World) -> None:

@@ -16,17 +16,19 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
+from tests.acceptance.scale import scaled, size
 from tests.acceptance.world import failed_job
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.acceptance.world import Customer, WorkerProcess, World
 
 pytestmark = pytest.mark.xdist_group("fairness")
 
-HEALTHY = 20
+HEALTHY = size(20, 50)
+WAITING = 50_000  # mails of the dead customer
 ROUNDS = 4  # events per healthy customer and measurement
 PACE = 0.04  # seconds between two events
 CAP = 4
@@ -138,9 +140,13 @@ class Load:
         found = wait_until(delays, 60, "the healthy customers' mails") or []
         return statistics.quantiles(found, n=20)[-1]
 
-    def stays_within(self, limit: float) -> bool:
-        """Tell whether a measurement is within the limit, of at most three."""
-        return any(self.p95() <= limit for _ in range(LOOKS))
+    def beside(self, limit: float) -> float:
+        """Return the first measurement within the limit, else the last of three."""
+        seen = self.p95()
+        for _ in range(LOOKS - 1):
+            if seen > limit:
+                seen = self.p95()
+        return seen
 
 
 def _tells_of_one(worker: WorkerProcess) -> bool:
@@ -148,14 +154,18 @@ def _tells_of_one(worker: WorkerProcess) -> bool:
     return told == 1 and "notifier_breakers_open 1.0" in worker.get("/metrics")[1]
 
 
-def test_one_dead_customer_with_thousands_of_mails_delays_nobody_else(world: World) -> None:  # F35
+@scaled
+def test_one_dead_customer_with_50_000_mails_delays_nobody_else(
+    world: World, record_property: Callable[[str, object], None]
+) -> None:
+    """F35: in full beside 50 healthy customers."""
     with dead_port() as port:
         dead = world.customer(port=port)
         world.worker(delivery__breaker_initial=5, delivery__breaker_max=30).ready()
         load = Load(world)
         load.p95()  # servers prove themselves, connections open
         baseline = load.p95()
-        wait_many(world, dead, 5000)
+        wait_many(world, dead, WAITING)
         # As if it had died just now: several connections may be tried, and hang.
         world.database.execute(
             "UPDATE smtp_breakers b SET proven = true FROM smtp_configs s"
@@ -163,17 +173,25 @@ def test_one_dead_customer_with_thousands_of_mails_delays_nobody_else(world: Wor
             (dead.id,),
         )
         with Watch(world, [dead]) as watch:
-            assert load.stays_within(max(1.5 * baseline, baseline + NOISE)), baseline
+            limit = max(1.5 * baseline, baseline + NOISE)
+            beside = load.beside(limit)
+        record_property(
+            "p95", f"{baseline:.3f} s alone, {beside:.3f} s beside {WAITING} mails to a dead server"
+        )
+        record_property("connections", f"{watch.most[dead.id]} at most to the dead server")
+        assert beside <= limit, (baseline, beside)
         assert 1 < watch.most[dead.id] <= CAP
         assert world.ask(
             "SELECT count(*), sum(attempts) FROM notification_events WHERE customer_id = %s", (dead.id,)
-        ) == [(5000, 0)]
+        ) == [(WAITING, 0)]
         world.workers[0].kill()
 
 
+@scaled
 def test_more_customers_without_a_living_server_than_senders_delay_the_others_little(
-    world: World,
-) -> None:  # F36
+    world: World, record_property: Callable[[str, object], None]
+) -> None:
+    """F36: in full beside 50 healthy customers."""
     with dead_port() as hanging, silent_port() as silent:
         dead = [world.customer(port=port) for port in [hanging] * 10 + [silent] * 10]
         world.worker(delivery__breaker_initial=5, delivery__breaker_max=30).ready()
@@ -183,7 +201,10 @@ def test_more_customers_without_a_living_server_than_senders_delay_the_others_li
         for customer in dead:
             wait_many(world, customer, 200)
         with Watch(world, dead) as watch:
-            assert load.stays_within(max(3 * baseline, baseline + NOISE)), baseline
+            limit = max(3 * baseline, baseline + NOISE)
+            beside = load.beside(limit)
+        record_property("p95", f"{baseline:.3f} s alone, {beside:.3f} s beside 20 dead servers")
+        assert beside <= limit, (baseline, beside)
         assert max(watch.most.values()) == 1  # a server without a success is tried by one connection
         world.workers[0].kill()
 

@@ -14,6 +14,7 @@ import psycopg2
 import pytest
 
 from tests.acceptance.world import failed_job
+from tests.support.certificates import authority
 from tests.support.smtp_script import say
 from tests.support.smtp_server import Options, SmtpServer
 
@@ -28,6 +29,22 @@ pytestmark = pytest.mark.xdist_group("hostile_input")
 # Loopback has to be allowed here, so the networks a customer's server may not lie in are others.
 DENIED = ["127.0.0.2/32", "169.254.0.0/16", "0.0.0.0/32", "224.0.0.0/4"]
 ENCODED_WORD = "=?utf-8?q?x=0d=0aBcc:_e@x.example?="
+# What a hostile name server would answer: the allowed address at the first question and the denied one afterwards, or
+# both at once. Each question is noted.
+RESOLVER = """
+import socket
+_real = socket.getaddrinfo
+def getaddrinfo(host, *args, **named):
+    if not str(host).endswith(".rebinding.example"):
+        return _real(host, *args, **named)
+    with open("asked", "a+") as asked:
+        asked.seek(0)
+        known = asked.read().split().count(host)
+        asked.write(host + "\\n")
+    addresses = ["127.0.0.1", "127.0.0.2"] if host.startswith("both.") else ["127.0.0.2" if known else "127.0.0.1"]
+    return [found for one in addresses for found in _real(one, *args, **named)]
+socket.getaddrinfo = getaddrinfo
+"""
 HOSTILE_NAMES = {
     "B22 line break": "x\r\nBcc: e@x.example",
     "B23 encoded word": ENCODED_WORD,
@@ -40,7 +57,10 @@ HOSTILE_NAMES = {
 
 @pytest.fixture(scope="module", name="field")
 def _field(shared_world: World) -> Iterator[World]:
-    shared_world.worker(delivery__denied_networks=json.dumps(DENIED)).ready()
+    (shared_world.folder / "sitecustomize.py").write_text(RESOLVER)
+    shared_world.worker(
+        variables={"PYTHONPATH": str(shared_world.folder)}, delivery__denied_networks=json.dumps(DENIED)
+    ).ready()
     yield shared_world
     verdict = shared_world.verdict()
     assert (verdict.lost, verdict.extra, verdict.stuck, verdict.violations) == (0, 0, 0, ())
@@ -280,6 +300,29 @@ def test_denied_hosts_are_never_connected_to_however_they_are_written(field: Wor
             )
             assert "delivery.denied_networks" in row["error_message"]
         assert forbidden.connections == 0
+
+
+def test_a_name_that_leads_elsewhere_the_second_time_leads_nowhere(field: World) -> None:
+    """B50: resolved once per connection, every address checked, and the one that was checked connected to."""
+    name = "first.rebinding.example"
+    context = authority().server_context(names=(name,))  # TLS is asked for the name, not for the address
+    with SmtpServer(Options(starttls=True, context=context)) as allowed:
+        field.servers.append(allowed)
+        with SmtpServer(Options(host="127.0.0.2", port=allowed.port)) as forbidden:
+            customer = field.customer(allowed, host=name, use_tls=True, ca_certificate=authority().pem)
+            field.fail_job(customer, 1)
+            assert field.wait_final(customer, 1, 20)[0]["status"] == "sent"
+            asked = (field.folder / "asked").read_text().split()
+            assert asked.count(name) == 1
+            allowed.hang_up()
+            field.fail_job(customer, 2)
+            assert field.wait_final(customer, 2, 20)[1]["failure_reason"] == "policy_host"
+
+            both = field.customer(allowed, host="both.rebinding.example")
+            field.fail_job(both, 1)
+            (row,) = field.wait_final(both, 1, 20)
+            assert (row["failure_reason"], row["attempts"]) == ("policy_host", 0)
+            assert forbidden.connections == 0
 
 
 def test_ports_outside_the_range_are_refused_by_the_database_and_others_are_free(field: World) -> None:  # B51

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.acceptance.flow import Flow
+from tests.acceptance.scale import scaled, size
 from tests.support.smtp_script import drop, hang, pause
 from tests.support.smtp_server import Options
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.acceptance.judgement import Verdict
     from tests.acceptance.world import World
     from tests.support.smtp_conversation import Conversation
@@ -47,25 +50,36 @@ def costs(verdict: Verdict) -> tuple[int, int, int]:
     return verdict.lost, verdict.extra, verdict.ambiguous
 
 
-def test_hundreds_of_mails_arrive_once_each(world: World) -> None:
-    """F1, scaled from 10 000 events."""
+@scaled
+def test_hundreds_of_mails_arrive_once_each(
+    world: World, record_property: Callable[[str, object], None]
+) -> None:
+    """F1: in full 10 000 events."""
     customers = [world.customer(admins=2) for _ in range(5)]
     world.worker().ready()
-    for number in range(1, 301):
+    count = size(300, 10_000)
+    began = time.monotonic()
+    for number in range(1, count + 1):
         world.fail_job(customers[number % 5], number)
 
-    rows = world.wait_settled(600)
+    rows = world.wait_settled(2 * count, size(60, 600))
 
+    record_property("mails", len(rows))
+    record_property("seconds", round(time.monotonic() - began, 1))
     assert {row.status for row in rows} == {"sent"}
     assert clean(world)
 
 
-def test_ten_kills_while_300_mails_flow_lose_none(world: World) -> None:
-    """F3: the copies are at most the ambiguous ends, and those at most what the dead had in hand."""
+@scaled
+def test_kills_while_mails_flow_lose_none(
+    world: World, record_property: Callable[[str, object], None]
+) -> None:
+    """F3: the copies are at most the ambiguous ends, and those at most what the dead had in hand. In full 60 kills."""
+    kills = size(10, 60)
     customer = world.customer(world.smtp(Options(delay=0.02)), admins=2)
     # A dead worker's batches count as connections until their leases end, so the cap must hold all of them.
     settings = {**SHORT_LEASE, "delivery__connections_per_customer": 256, "delivery__ambiguous_delay": 0.1}
-    for kill in range(10):
+    for kill in range(kills):
         worker = world.worker(**settings)
         for number in range(15 * kill + 1, 15 * kill + 16):
             world.fail_job(customer, number)
@@ -73,11 +87,12 @@ def test_ten_kills_while_300_mails_flow_lose_none(world: World) -> None:
         customer.server.wait_for(functools.partial(_took, customer.server, enough), seconds=30)
         worker.kill()
     last = world.worker(**settings)
-    rows = world.wait_settled(300)
+    rows = world.wait_settled(30 * kills, size(60, 300))
 
     lost, extra, ambiguous = costs(world.verdict())
+    record_property("costs", f"{kills} kills, {len(rows)} mails, extra {extra}, ambiguous {ambiguous}")
     assert lost == 0
-    assert extra <= ambiguous <= 10 * 8 * 16
+    assert extra <= ambiguous <= kills * 8 * 16
     assert {row.failure_reason for row in rows} <= {None, "ambiguous"}
     assert last.terminate() == 0
 
@@ -177,21 +192,28 @@ def test_killed_between_commit_and_ack_makes_no_second_row(world: World) -> None
     assert (lost, extra <= ambiguous <= 2) == (0, True)
 
 
-def test_rolling_restarts_under_flow_cost_nothing(world: World) -> None:
-    """F9, scaled from 20 restarts."""
+@scaled
+def test_rolling_restarts_under_flow_cost_nothing(
+    world: World, record_property: Callable[[str, object], None]
+) -> None:
+    """F9: in full 20 restarts."""
     customers = [world.customer(world.smtp(Options(delay=0.01)), admins=2) for _ in range(3)]
     running = world.worker().ready()
+    taken = []
     with Flow(world, customers, rate=25) as flow:
-        for _ in range(4):
+        for _ in range(size(5, 20)):
             following = world.worker().ready()
             flow.wait_for(5)
             asked = time.monotonic()
             assert running.terminate() == 0
-            assert time.monotonic() - asked <= 30
+            taken.append(time.monotonic() - asked)
             running = following
     world.wait_settled(flow.mails)
 
+    assert max(taken) <= 30
     assert clean(world)
+    record_property("restarts", f"{len(taken)}, each exit 0, the longest {max(taken):.1f} s")
+    record_property("mails", f"{flow.mails}, extra 0, ambiguous 0")
 
 
 def test_a_drain_does_not_wait_for_a_server_that_hangs(world: World) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from notifier import resources
 from tests.acceptance.world import failed_job
-from tests.support.smtp_script import say
+from tests.support.smtp_script import after_bytes, reset, say
 from tests.support.smtp_server import Options
 from tests.waiting import wait_until
 
@@ -137,6 +137,28 @@ def test_a_template_that_breaks_costs_its_own_mails_only(world: World, tmp_path:
     assert ends == {("job_failed", "sent", None), ("job_partial", "failed", "render_error")}
     assert all("nobody" in row["error_message"] for row in rows if row["status"] == "failed")
     assert not world.verdict().violations
+
+
+def test_a_line_that_breaks_in_the_middle_of_5_mb_is_no_doubt(world: World, tmp_path: Path) -> None:
+    """F28: the end of the mail never left, so that trying again makes no second copy."""
+    templates = tmp_path / "templates"
+    shutil.copytree(resources.path("templates"), templates)
+    body = templates / "job_failed" / "body.txt"
+    line = "x" * 70
+    loops = f"{{% for a in range(100) %}}{{% for b in range(750) %}}{line}\n{{% endfor %}}{{% endfor %}}"
+    body.write_text(f"{body.read_text()}\n{loops}\n")
+    server = world.smtp(Options(receive_buffer=8192))
+    customer = world.customer(server)
+    server.on("body", after_bytes(100_000, reset()), times=2)
+    world.worker(templates__directory=templates, delivery__max_message_bytes=20_000_000).ready()
+    world.fail_job(customer, 1)
+
+    (row,) = world.wait_final(customer, 1)
+    assert (row["status"], row["attempts"], row["ambiguous_count"]) == ("sent", 3, 0)
+    (mail,) = server.mails
+    assert len(mail.data) > 5_000_000
+    verdict = world.verdict()
+    assert (verdict.extra, verdict.ambiguous, verdict.violations) == (0, 0, ())
 
 
 def test_a_relay_mistake_does_not_fail_hundreds_of_mails(

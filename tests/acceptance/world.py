@@ -388,6 +388,11 @@ class World:
             self._kept.close()
             raise ConnectionError(str(error)) from error
 
+    def forget_connection(self) -> None:
+        """Close the connection that is kept."""
+        if self._kept is not None:
+            self._kept.close()
+
     def wait_log(
         self, customer: Customer, condition: Callable[[list[dict[str, Any]]], bool], seconds: float = 60.0
     ) -> list[dict[str, Any]]:
@@ -466,8 +471,7 @@ class World:
 
     def close(self) -> None:
         """End every worker and delete the broker objects."""
-        if self._kept is not None:
-            self._kept.close()
+        self.forget_connection()
         for worker in self.workers:
             worker.kill()
         _delete(self.amqp_url, self.topology)

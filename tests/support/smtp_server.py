@@ -47,6 +47,7 @@ class Options:
     max_mails: int | None = None  # per connection, then 421
     idle: float | None = None  # seconds, then 421 and close
     delay: float = 0.0  # seconds before the answer to each dot
+    receive_buffer: int | None = None  # bytes that the system takes in before they are read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +91,8 @@ class SmtpServer:
         self._numbers = itertools.count(1)
         self._listener = socket.create_server((self.options.host, self.options.port), backlog=128)
         self._threads: list[threading.Thread] = []
+        if self.options.receive_buffer is not None:
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.options.receive_buffer)
 
     @property
     def port(self) -> int:

@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback with the faults of a real line: far away, thin, cut, half-open, swallowing, reset.
+"""A TCP proxy with the faults of a real line: far away, thin, cut, half-open, swallowing, reset.
 
     with TcpProxy(("127.0.0.1", port), latency=0.05) as proxy:
         connect to proxy.port ...
@@ -31,13 +31,18 @@ class TcpProxy:
     """Forwards to `target`. `latency` is seconds one way, `bandwidth` bytes per second and direction.
 
     `cut_after` breaks a connection once so many bytes have gone to the target; `swallow_answers` lets nothing
-    come back; `refusing` accepts connections and resets them. `on_data(connection, towards_target, data)` sees each
-    piece before it is passed on, connections counted from 1: it may wait, which keeps this direction back, and when it
-    says False the piece is swallowed and both ends are reset.
+    come back; `refusing` accepts connections and resets them; `mute` passes nothing on, either way.
+    `on_data(connection, towards_target, data)` sees each piece before it is passed on, connections counted from 1:
+    it may wait, which keeps this direction back, and when it says False the piece is swallowed and both ends are reset.
     """
 
     def __init__(
-        self, target: tuple[str, int], *, latency: float = 0.0, bandwidth: float | None = None
+        self,
+        target: tuple[str, int],
+        *,
+        host: str = "127.0.0.1",
+        latency: float = 0.0,
+        bandwidth: float | None = None,
     ) -> None:
         self.target = target
         self.latency = latency
@@ -45,10 +50,11 @@ class TcpProxy:
         self.cut_after: int | None = None
         self.swallow_answers = False
         self.refusing = False
+        self.mute = False
         self.connections = 0
         self.on_data: Callable[[int, bool, bytes], bool] | None = None
         self.stopping = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener = socket.create_server((host, 0), backlog=128)
         self._lock = threading.Lock()
         self._links: set[_Link] = set()
         self._threads: list[threading.Thread] = []
@@ -181,7 +187,7 @@ class _Link:
     def _pass_on(self, data: bytes, sink: socket.socket) -> bool:
         """Send one piece; False when this was the end of the connection."""
         proxy = self._proxy
-        if self.silent.is_set() or (proxy.swallow_answers and sink is self._client and data):
+        if proxy.mute or self.silent.is_set() or (proxy.swallow_answers and sink is self._client and data):
             return True
         if sink is self._server and proxy.cut_after is not None:
             data = data[: max(proxy.cut_after - self._to_target, 0)]
