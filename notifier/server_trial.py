@@ -6,26 +6,18 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from notifier.domain.addresses import parse_mailbox
-from notifier.domain.errors import (
-    HeaderInjection,
-    InvalidAddress,
-    InvalidInput,
-    NotFound,
-    RenderError,
-    SmtpFault,
-)
+from notifier import trial_mail, wiring
+from notifier.domain.errors import InvalidAddress, InvalidInput, NotFound, SmtpFault
 from notifier.domain.identifiers import message_id
-from notifier.domain.mail import MailFacts, assemble, encode_body
 from notifier.domain.outcomes import RetryPolicy, classify, settle
+from notifier.domain.recipients import permitted_mailbox
 from notifier.domain.servers import DEFAULT_SERVER_ID
-from notifier.domain.vocabulary import FaultCause, Phase
+from notifier.domain.vocabulary import FaultCause
 from notifier.message_ids import new_uuid
-from notifier.rendering.site import Customer
-from notifier.rendering.story import ServerFacts
 from notifier.routes import no_server, usable_server
 from notifier.smtp import diagnose
 from notifier.smtp.cures import cure
+from notifier.smtp.transports import transport
 from notifier.store import audience, breakers, log_changes, smtp_configs
 
 if TYPE_CHECKING:
@@ -34,21 +26,20 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
+    from notifier.config import Settings
     from notifier.domain.addresses import Mailbox
     from notifier.domain.outcomes import Reply, Settlement
     from notifier.domain.recipients import Rules
     from notifier.domain.servers import SmtpServer
     from notifier.encryption import SecretBox
     from notifier.rendering.renderer import Renderer
-    from notifier.rendering.site import Site
     from notifier.smtp.deadlines import Deadlines
     from notifier.smtp.diagnose import Stage
     from notifier.smtp.policy import ConnectPolicy
     from notifier.smtp.transports import Transport
-    from notifier.store.audience import Account
+    from notifier.trial_mail import TrialMails
 
 CONFIGURATION = "CONFIG"  # the stage before the first connection
-_NO_SUBJECT = "(test mail)"  # of a mail that could not even be made
 
 # Tried once: whatever happens is the result.
 _ONCE = RetryPolicy(
@@ -81,12 +72,6 @@ class Tested:
         return self.settlement.status == "sent"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Made:
-    subject: str
-    data: bytes
-
-
 class ServerTest:
     """Tests servers. default is the [smtp] section as a server, transport what stands in for it, if anything."""
 
@@ -94,8 +79,7 @@ class ServerTest:
         self,
         *,
         engine: Engine,
-        renderer: Renderer,
-        site: Site,
+        mails: TrialMails,
         box: SecretBox,
         rules: Rules,
         default: SmtpServer | None,
@@ -105,8 +89,7 @@ class ServerTest:
         message_id_domain: str | None,
     ) -> None:
         self._engine = engine
-        self._renderer = renderer
-        self._site = site
+        self._mails = mails
         self._box = box
         self._rules = rules
         self._default = default
@@ -139,13 +122,15 @@ class ServerTest:
         domain = self._message_id_domain or sender.rpartition("@")[2] or "localhost.localdomain"
         identity = message_id(new_uuid(), domain)
         server: SmtpServer | None = None
-        made = _Made(subject=_NO_SUBJECT, data=b"")
+        made = trial_mail.NONE
         stages: Sequence[Stage]
         try:
             server = usable_server(stored, box=self._box) if stored else self._default
             if server is None:
                 raise no_server()
-            made = self._made(account, server, mailbox, identity, requested_by=requested_by, now=now)
+            made = self._mails.made(
+                account, server, mailbox, message_id=identity, requested_by=requested_by, now=now
+            )
             stages = self._send(server, mailbox, made.data)
         except SmtpFault as fault:
             stages = [_not_started(fault, customer_id, server)]
@@ -175,60 +160,9 @@ class ServerTest:
 
     def _mailbox(self, address: str) -> Mailbox:
         try:
-            mailbox = parse_mailbox(address.strip())
+            return permitted_mailbox(address, self._rules)
         except InvalidAddress as exc:
             raise InvalidInput({"recipient_email": [str(exc)]}) from exc
-        allowed = self._rules.allowed_domains
-        if allowed and mailbox.domain not in allowed:
-            text = f"the domain {mailbox.domain} is not in recipients.allowed_domains"
-            raise InvalidInput({"recipient_email": [f"{text}; allowed: {', '.join(sorted(allowed))}"]})
-        return mailbox
-
-    def _made(
-        self,
-        account: Account,
-        server: SmtpServer,
-        mailbox: Mailbox,
-        identity: str,
-        *,
-        requested_by: str,
-        now: datetime,
-    ) -> _Made:
-        customer = Customer(
-            id=account.customer_id, name=account.name, locale=account.locale, timezone=account.timezone
-        )
-        facts = ServerFacts(
-            host=server.host,
-            port=server.port,
-            use_tls=server.use_tls,
-            use_ssl=server.use_ssl,
-            username=server.username,
-            from_email=server.from_email,
-            reply_to_email=server.reply_to_email,
-            requested_by=requested_by,
-            at=now,
-        )
-        try:
-            subject, body = self._renderer.test_mail(facts, customer, contact=server.reply_to_email)
-            headers = MailFacts(
-                mail_type="test",
-                product=self._site.product,
-                environment=self._site.environment,
-                customer_id=account.customer_id,
-                customer_name=account.name,
-                subject=subject,
-                from_email=server.from_email,
-                reply_to_email=server.reply_to_email,
-                to_address=mailbox.address,
-                message_id=identity,
-                date=now,
-            )
-            return _Made(subject=subject, data=assemble(headers, encode_body(body), None))
-        except RenderError as exc:
-            raise SmtpFault(phase=Phase.PREPARE, cause=FaultCause.RENDER_ERROR, detail=str(exc)) from exc
-        except (HeaderInjection, InvalidAddress) as exc:
-            # The recipient was checked: only from_email and reply_to_email are left, which plain SQL can write.
-            raise SmtpFault(phase=Phase.PREPARE, cause=FaultCause.HEADER_INJECTION, detail=str(exc)) from exc
 
     def _send(self, server: SmtpServer, mailbox: Mailbox, data: bytes) -> list[Stage]:
         if server.server_id == DEFAULT_SERVER_ID and self._transport is not None:
@@ -245,6 +179,23 @@ class ServerTest:
             deadlines=self._deadlines,
             clock=time.monotonic,
         )
+
+
+def from_settings(
+    settings: Settings, *, engine: Engine, renderer: Renderer, deadlines: Deadlines | None = None
+) -> ServerTest:
+    """Return what tests servers as these settings say; deadlines: with less patience than the worker's."""
+    return ServerTest(
+        engine=engine,
+        mails=trial_mail.TrialMails(renderer=renderer, site=wiring.site(settings)),
+        box=wiring.secret_box(settings),
+        rules=wiring.recipient_rules(settings),
+        default=wiring.default_server(settings),
+        transport=transport(settings.smtp.transport, file_path=settings.smtp.file_path),
+        policy=wiring.connect_policy(settings),
+        deadlines=deadlines or wiring.deadlines(settings),
+        message_id_domain=settings.smtp.message_id_domain,
+    )
 
 
 def _not_started(fault: SmtpFault, customer_id: int, server: SmtpServer | None) -> Stage:

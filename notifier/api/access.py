@@ -83,11 +83,10 @@ def _caller(
         log.warning("api_authentication_failed", client=address)
         why = "the token is unknown, expired or revoked" if token else "the request has no token"
         raise Refusal(401, f"{why}; {_CURE}", {"WWW-Authenticate": "Bearer"})
-    wait = parts.per_token.wait(hashed)
+    wait = parts.per_token.spend(hashed)
     if wait:
         limit = parts.settings.api.requests_per_minute
         raise too_many(wait, f"a token may make {limit} requests in a minute; wait and go on more slowly")
-    parts.per_token.take(hashed)
     request.scope[USER] = bearer.user_id
     return Caller(
         user_id=bearer.user_id,

@@ -104,7 +104,7 @@ def explain_job_event(
 
 def _event(connection: Connection, caller: Caller, parts: Parts, row_id: int) -> Wanted:
     wanted = inbox_events.read(connection, row_id, customer_ids=caller.customer_ids)
-    if wanted.event.type not in parts.rules.role_event_types.get(caller.role, frozenset()):
+    if wanted.event.type not in parts.rules.types_for(caller.role):
         raise Refusal(403, f"the role {caller.role} may not receive {wanted.event.type}")
     return wanted
 

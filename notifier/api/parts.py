@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
-from notifier import wiring
+from notifier import server_trial, wiring
 from notifier.api.rate_limits import RateLimit
 from notifier.composing import Composer
-from notifier.server_trial import ServerTest
-from notifier.smtp.transports import transport
 from notifier.store import scope as scopes
 
 if TYPE_CHECKING:
@@ -29,9 +27,11 @@ if TYPE_CHECKING:
     from notifier.domain.servers import SmtpServer
     from notifier.encryption import SecretBox
     from notifier.rendering.renderer import Renderer
+    from notifier.server_trial import ServerTest
     from notifier.store.scope import Scope
 
 TESTS_AT_ONCE = 4  # test mails; each may keep a thread busy for as long as a slow mail server likes
+TESTS_PER_MINUTE = 10  # of one user: who tests a server needs few, who looks around a network needs many
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,7 @@ class Parts:
     composer: Composer
     per_token: RateLimit
     failures: RateLimit
+    tests_per_user: RateLimit
     now: Callable[[], datetime]
     tests: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(TESTS_AT_ONCE)
@@ -59,18 +60,11 @@ class Parts:
 
     def server_test(self, scope: Scope) -> ServerTest:
         """Return what sends test mails, with less patience than the worker: somebody waits for the answer."""
-        settings = self.settings
-        return ServerTest(
+        return server_trial.from_settings(
+            self.settings,
             engine=scopes.scoped(self.engine, scope),
             renderer=self.renderer,
-            site=wiring.site(settings),
-            box=self.box,
-            rules=self.rules,
-            default=self.default,
-            transport=transport(settings.smtp.transport, file_path=settings.smtp.file_path),
-            policy=wiring.connect_policy(settings),
-            deadlines=replace(wiring.deadlines(settings), setup=40.0, body=20.0, dot=45.0, message=60.0),
-            message_id_domain=settings.smtp.message_id_domain,
+            deadlines=replace(wiring.deadlines(self.settings), setup=40.0, body=20.0, dot=45.0, message=60.0),
         )
 
 
@@ -101,6 +95,7 @@ def make(
         ),
         per_token=RateLimit(settings.api.requests_per_minute, clock=clock),
         failures=RateLimit(settings.api.failed_logins_per_minute, clock=clock),
+        tests_per_user=RateLimit(TESTS_PER_MINUTE, clock=clock),
         now=now,
     )
 

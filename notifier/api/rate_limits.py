@@ -33,23 +33,37 @@ class RateLimit:
     def wait(self, key: Hashable) -> float:
         """Return for how many seconds the key must wait; 0 when it need not."""
         with self._lock:
-            bucket = self._refilled(key)
-        return 0.0 if bucket is None or bucket.left >= 1 else (1 - bucket.left) / self._rate
+            return self._wait(key)
 
     def take(self, key: Hashable) -> None:
         """Use one permit, also when there is none left: whoever goes on waits longer, up to a minute."""
         with self._lock:
-            bucket = self._refilled(key) or _Bucket(left=self._size, at=self._clock())
-            bucket.left = max(bucket.left - 1, 1 - self._size)
-            self._buckets[key] = bucket
-            self._buckets.move_to_end(key)
-            if len(self._buckets) > KEPT:
-                self._buckets.popitem(last=False)
+            self._take(key)
+
+    def spend(self, key: Hashable) -> float:
+        """Use one permit if there is one; returns for how many seconds the key must wait otherwise."""
+        with self._lock:
+            wait = self._wait(key)
+            if not wait:
+                self._take(key)
+            return wait
 
     def knows(self, key: Hashable) -> bool:
         """Tell whether the key was seen of late."""
         with self._lock:
             return key in self._buckets
+
+    def _wait(self, key: Hashable) -> float:
+        bucket = self._refilled(key)
+        return 0.0 if bucket is None or bucket.left >= 1 else (1 - bucket.left) / self._rate
+
+    def _take(self, key: Hashable) -> None:
+        bucket = self._refilled(key) or _Bucket(left=self._size, at=self._clock())
+        bucket.left = max(bucket.left - 1, 1 - self._size)
+        self._buckets[key] = bucket
+        self._buckets.move_to_end(key)
+        if len(self._buckets) > KEPT:
+            self._buckets.popitem(last=False)
 
     def _refilled(self, key: Hashable) -> _Bucket | None:
         bucket = self._buckets.get(key)

@@ -8,7 +8,7 @@ import structlog
 from fastapi import APIRouter, Depends
 
 from notifier.api.access import AdminOf, Caller, CallerOf
-from notifier.api.parts import Parts, PartsOf
+from notifier.api.parts import TESTS_PER_MINUTE, Parts, PartsOf
 from notifier.api.problems import too_many
 from notifier.api.shapes import FORBIDDEN, NO_PAGE, NOT_FOUND, WRITE, IdFilter, IdInPath, Paging
 from notifier.api.smtp_shapes import (
@@ -47,7 +47,7 @@ def list_smtp_configs(
 @router.post("/", status_code=201, responses=FORBIDDEN | WRITE)
 def create_smtp_config(caller: AdminOf, parts: PartsOf, wanted: SmtpCreate) -> SmtpConfig:
     """Make the SMTP configuration of a customer who has none."""
-    _check_customer(caller, wanted.customer)
+    caller.writer.check_customer(wanted.customer)
     with parts.begin(caller.scope) as connection:
         saved = smtp_configs.add(connection, wanted.customer, wanted.change(), box=parts.box)
     log.info("smtp_config_created", id=saved.server_id, customer_id=saved.customer_id, by=caller.username)
@@ -87,6 +87,10 @@ def send_test_email(row_id: IdInPath, caller: AdminOf, parts: PartsOf, wanted: T
     """Send one real test mail as the worker would, and tell how each stage went. It is a row of the event log."""
     with parts.begin(caller.scope) as connection:
         customer_id = _stored(connection, caller, row_id).customer_id
+    wait = parts.tests_per_user.spend(caller.user_id)
+    if wait:
+        text = f"a user may send {TESTS_PER_MINUTE} test mails in a minute; wait and try again"
+        raise too_many(wait, text)
     if not parts.tests.acquire(blocking=False):
         raise too_many(10, "other test mails are being sent; try again in some seconds")
     try:
@@ -138,8 +142,3 @@ def _stored(connection: Connection, caller: Caller, row_id: int) -> StoredServer
         msg = f"no SMTP configuration {row_id}"
         raise NotFound(msg)
     return stored
-
-
-def _check_customer(caller: Caller, customer_id: int) -> None:
-    if customer_id not in caller.customer_ids:
-        raise InvalidInput({"customer": [f"there is no customer {customer_id} among yours"]})

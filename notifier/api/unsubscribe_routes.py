@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse
 from notifier.api.access import refuse_failing
 from notifier.api.html_pages import page
 from notifier.api.parts import Parts, PartsOf
+from notifier.api.problems import too_many
 from notifier.api.rate_limits import address_key
 from notifier.api.shapes import COMMON, TOO_LARGE
 from notifier.domain import unsubscribe
@@ -77,6 +78,10 @@ def _claim(token: str, request: Request, parts: Parts) -> Claim | None:
     if claim is None:
         refuse_failing(parts, address)
         parts.failures.take(address)
+        return None
+    wait = parts.per_token.spend(token)
+    if wait:
+        raise too_many(wait, "this link is used too often; what it does is done")
     return claim
 
 

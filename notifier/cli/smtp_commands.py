@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from notifier import wiring
+from notifier import server_trial, wiring
 from notifier.cli import database
 from notifier.cli.arguments import ID, operator, paging, tell_rest
 from notifier.cli.output import json_option
@@ -18,16 +18,11 @@ from notifier.cli.smtp_settings_options import Given, flag, settings_options, sm
 from notifier.domain.errors import InvalidInput
 from notifier.domain.smtp_settings import MASK
 from notifier.rendering.renderer import Renderer
-from notifier.server_trial import ServerTest
-from notifier.smtp.transports import transport
 from notifier.store import smtp_configs
 from notifier.store.pages import Slice
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Engine
-
     from notifier.cli.program import Context
-    from notifier.config import Settings
     from notifier.server_trial import Tested
     from notifier.store.smtp_configs import StoredServer
 
@@ -120,7 +115,7 @@ def test(context: Context, *, customer_id: int, to_address: str, by: str | None,
     out = context.output(as_json=as_json)
     renderer = Renderer(settings.templates.folder(), wiring.site(settings))
     with closing(renderer), database.engine(settings) as engine:
-        tested = _tester(settings, engine, renderer).run(
+        tested = server_trial.from_settings(settings, engine=engine, renderer=renderer).run(
             customer_id, to_address, requested_by=by or operator(), now=datetime.now(UTC)
         )
     rows: list[dict[str, object]] = [
@@ -145,21 +140,6 @@ def test(context: Context, *, customer_id: int, to_address: str, by: str | None,
             f"the test mail is {tested.settlement.status}; its row: notifier events show {tested.row_id}"
         )
     return None if tested.sent else FAILED
-
-
-def _tester(settings: Settings, engine: Engine, renderer: Renderer) -> ServerTest:
-    return ServerTest(
-        engine=engine,
-        renderer=renderer,
-        site=wiring.site(settings),
-        box=wiring.secret_box(settings),
-        rules=wiring.recipient_rules(settings),
-        default=wiring.default_server(settings),
-        transport=transport(settings.smtp.transport, file_path=settings.smtp.file_path),
-        policy=wiring.connect_policy(settings),
-        deadlines=wiring.deadlines(settings),
-        message_id_domain=settings.smtp.message_id_domain,
-    )
 
 
 def _result(tested: Tested) -> dict[str, object]:

@@ -6,8 +6,8 @@ import unicodedata
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
-from notifier.domain.addresses import parse_mailbox
 from notifier.domain.errors import InvalidAddress, InvalidInput
+from notifier.domain.recipients import permitted_mailbox
 from notifier.domain.vocabulary import EVENT_TYPES, MAX_ID
 
 if TYPE_CHECKING:
@@ -51,13 +51,18 @@ class Owner:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Writer:
-    """Who writes preferences: for users of these customers, and with `only_user` for that user alone.
+    """Who writes: for these customers, and preferences with `only_user` for that user alone.
 
     The operator at the command line has no such limits: there a writer is None.
     """
 
     customer_ids: frozenset[int]
     only_user: int | None = None
+
+    def check_customer(self, customer_id: int) -> None:
+        """Raise InvalidInput for a customer of others; whether there is one is not told."""
+        if customer_id not in self.customer_ids:
+            raise InvalidInput({"customer_id": [f"there is no customer {customer_id} among yours"]})
 
 
 def checked(
@@ -83,8 +88,7 @@ def checked(
 def _check_writer(request: PreferenceRequest, writer: Writer | None) -> None:
     if writer is None:
         return
-    if request.customer_id not in writer.customer_ids:
-        raise InvalidInput({"customer_id": [f"there is no customer {request.customer_id} among yours"]})
+    writer.check_customer(request.customer_id)
     if writer.only_user is not None and request.user_id != writer.only_user:
         cure = f"your own preferences have user {writer.only_user}"
         raise InvalidInput({"user_id": [f"only admins write the preferences of others; {cure}"]})
@@ -105,8 +109,8 @@ def _check_event_type(
         problems["event_type"] = [
             f"there is no event type {request.event_type!r}; choose one of {', '.join(EVENT_TYPES)}"
         ]
-    elif owner is not None and request.event_type not in rules.role_event_types.get(owner.role, ()):
-        allowed = ", ".join(sorted(rules.role_event_types.get(owner.role, ()))) or "nothing"
+    elif owner is not None and request.event_type not in rules.types_for(owner.role):
+        allowed = ", ".join(sorted(rules.types_for(owner.role))) or "nothing"
         text = (
             f"the role {owner.role} of {owner.username} may not receive {request.event_type}, only {allowed}"
         )
@@ -117,16 +121,10 @@ def _check_address(text: str | None, rules: Rules, problems: dict[str, list[str]
     if text is None or not text.strip():
         return None
     try:
-        mailbox = parse_mailbox(text.strip())
+        return permitted_mailbox(text, rules).address
     except InvalidAddress as exc:
         problems["email_address"] = [str(exc)]
         return None
-    if rules.allowed_domains and mailbox.domain not in rules.allowed_domains:
-        allowed = ", ".join(sorted(rules.allowed_domains))
-        problems["email_address"] = [
-            f"the domain {mailbox.domain} is not in recipients.allowed_domains; allowed: {allowed}"
-        ]
-    return mailbox.address
 
 
 def _check_job_types(job_types: tuple[str, ...], problems: dict[str, list[str]]) -> None:

@@ -49,6 +49,10 @@ class Rules:
     allowed_domains: frozenset[str] = frozenset()
     max_per_event: int = 5000
 
+    def types_for(self, role: Role) -> frozenset[EventType]:
+        """What a role may receive."""
+        return self.role_event_types.get(role, frozenset())
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipient:
@@ -93,12 +97,21 @@ class Selection:
         return {"users": [decision.as_json() for decision in self.decisions], "others": dict(self.others)}
 
 
+def permitted_mailbox(text: str, rules: Rules) -> Mailbox:
+    """The one mailbox in `text`, where mails may go. Raises InvalidAddress with the cure."""
+    mailbox = parse_mailbox(text.strip())
+    problem = _domain_problem(mailbox, rules)
+    if problem is not None:
+        raise InvalidAddress(f"{problem}; allowed: {', '.join(sorted(rules.allowed_domains))}")
+    return mailbox
+
+
 def default_roles(rules: Rules, event_type: EventType) -> frozenset[Role]:
     """The roles whose users get this type without asking for it."""
     return frozenset(
         role
         for role, types in rules.role_defaults.items()
-        if event_type in types and event_type in rules.role_event_types.get(role, frozenset())
+        if event_type in types and event_type in rules.types_for(role)
     )
 
 
@@ -159,7 +172,7 @@ def _rules(
     """Contract section 4, points 1 to 4, in its order."""
     yield "inactive", not candidate.is_active
     yield "no_access", not candidate.has_access
-    yield "role_not_allowed", event_type not in rules.role_event_types.get(candidate.role, frozenset())
+    yield "role_not_allowed", event_type not in rules.types_for(candidate.role)
     preference = candidate.preference
     if preference is not None:
         yield "preference_disabled", not preference.enabled

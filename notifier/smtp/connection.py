@@ -218,7 +218,8 @@ class PhasedSMTP(smtplib.SMTP):
             room -= len(line)
             code, mark = line[:3], line[3:4]
             if not code.isdigit() or mark not in b" -\r\n" or not _LOWEST_CODE <= int(code) <= _HIGHEST_CODE:
-                self.fail(FaultCause.UNPARSABLE, f"answered what is no SMTP reply: {self._shown(line)}")
+                # What it says is not repeated: it is no mail server, and who chose the host may not know its secrets.
+                self.fail(FaultCause.UNPARSABLE, "answered what is no SMTP reply")
             lines.append(line[4:].strip())
             more = mark == b"-"
         return int(code), b"\n".join(lines)
@@ -267,6 +268,3 @@ class PhasedSMTP(smtplib.SMTP):
         reason = f" ({error.strerror})" if error is not None and error.strerror else ""
         detail = f"{self._peer} {what} at {WORDS[self.phase]}{reason}"
         raise SmtpFault(phase=self.phase, cause=cause, detail=detail) from error
-
-    def _shown(self, line: bytes) -> str:
-        return repr(self.read_reply(0, line[:200]).text)

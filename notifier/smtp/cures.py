@@ -21,6 +21,7 @@ _BY_CAUSE = {
     FaultCause.DNS: "Check the spelling of the host name, and that it resolves on the machine notifier runs on.",
     FaultCause.REFUSED: _NO_ANSWER,
     FaultCause.UNREACHABLE: _NO_ANSWER,
+    FaultCause.UNPARSABLE: "What answers there is no mail server, or a broken one: check host and port.",
     FaultCause.POLICY_HOST: (
         "Use a host outside these networks, or let the operator of notifier change delivery.denied_networks."
     ),

@@ -1,4 +1,4 @@
-"""What holds for every request: limits, headers, methods, documents, faults of the database, an orderly log."""
+"""What holds for every request: headers, methods, documents, faults of the database, an orderly log."""
 
 from __future__ import annotations
 
@@ -21,78 +21,11 @@ from tests.services import drop_database
 from tests.support.api_server import PREFIX, served, settings_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from sqlalchemy.engine import Engine
-
     from notifier.rendering.renderer import Renderer
     from tests.services import Database
     from tests.support.api_server import Api
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "schema" / "openapi.json"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def strict(api_database: tuple[Database, Engine], api_renderer: Renderer, clock: Clock) -> Iterator[Api]:
-    """An API with small limits and a clock of the test's."""
-    database, engine = api_database
-    limits = {"requests_per_minute": 6, "failed_logins_per_minute": 3, "max_request_bytes": 16384}
-    with served(settings_for(database, api=limits), engine, api_renderer, clock=clock) as running:
-        yield running
-
-
-def test_a_token_has_so_many_requests_a_minute_and_another_its_own(strict: Api, clock: Clock) -> None:
-    customer = strict.customer()
-    first, second = strict.person("viewer", customer), strict.person("viewer", customer)
-    with strict.client(first) as client, strict.client(second) as other:
-        assert [client.get("/events/").status_code for _ in range(7)] == [200] * 6 + [429]
-        refused = client.get("/events/")
-        assert refused.headers["Retry-After"] == "10"
-        assert "6 requests in a minute" in refused.json()["detail"]
-        assert other.get("/events/").status_code == 200
-        clock.now += 10
-        assert [client.get("/events/").status_code for _ in range(2)] == [200, 429]
-
-
-def test_an_address_that_fails_too_often_waits_but_not_who_was_accepted_before(
-    strict: Api, clock: Clock
-) -> None:
-    customer = strict.customer()
-    known, new = strict.person("viewer", customer), strict.person("viewer", customer)
-    with strict.client(known) as client, strict.client(new) as late:
-        assert client.get("/events/").status_code == 200
-        wrong = {"Authorization": "Bearer wrong"}
-        guesses = [strict.anonymous.get(f"{PREFIX}/events/", headers=wrong).status_code for _ in range(4)]
-        assert guesses == [401, 401, 401, 429]
-        assert late.get("/events/").status_code == 429
-        assert strict.anonymous.post("/u/wrong").status_code == 429
-        assert client.get("/events/").status_code == 200
-        elsewhere = {"X-Forwarded-For": "203.0.113.7"}  # told by the proxy on this machine
-        assert late.get("/events/", headers=elsewhere).status_code == 200
-        clock.now += 60
-        assert strict.anonymous.get(f"{PREFIX}/events/", headers=wrong).status_code == 401
-
-
-@pytest.mark.parametrize("chunked", [False, True], ids=["declared", "chunked"])
-def test_a_request_that_is_too_large_is_refused_unread(strict: Api, chunked: bool) -> None:  # noqa: FBT001
-    body = b"[" + b" " * 20000 + b"]"
-    with strict.client(strict.person("viewer", strict.customer())) as client:
-        answer = client.post("/preferences/bulk/", content=iter([body]) if chunked else body)
-    assert answer.status_code == 413
-    assert "api.max_request_bytes" in answer.json()["detail"]
 
 
 def test_every_answer_has_the_security_headers_and_names_no_server(api: Api) -> None:

@@ -109,6 +109,15 @@ def test_when_the_connection_breaks_behind_a_refused_rcpt_the_refusal_decides() 
     assert (fault.phase, fault.reply and fault.reply.code) == (Phase.RCPT, 550)
 
 
+def test_the_greeting_of_what_is_no_mail_server_is_not_repeated() -> None:
+    with SmtpServer() as server:
+        server.on("banner", raw(b"SSH-2.0-OpenSSH_9.2p1 internal-name\r\n"))
+        with pytest.raises(SmtpFault) as caught, opened(server, deadlines=SHORT):
+            pass
+    assert caught.value.cause == FaultCause.UNPARSABLE
+    assert str(caught.value) == "127.0.0.1 answered what is no SMTP reply at the connection"
+
+
 @pytest.mark.parametrize("phase", [Phase.MAIL, Phase.RCPT, Phase.DATA])
 @pytest.mark.parametrize(
     ("action", "cause"),
