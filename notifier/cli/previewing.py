@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import webbrowser
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ import click
 from notifier import event_preview, wiring
 from notifier.cli import database, event_argument
 from notifier.cli.arguments import ID
+from notifier.cli.program import FAILED
 from notifier.composing import Composer
 from notifier.domain.errors import ConfigurationError, DatabaseUnavailable, NotFound
 from notifier.event_preview import Format
@@ -52,7 +54,7 @@ def preview(
     customer_id: int | None,
     user_id: int | None,
     in_browser: bool,
-) -> None:
+) -> int | None:
     """Make the mail of an event as one reader would get it, and send nothing.
 
     The event is a file, or the id of an event in the inbox. A file needs no database: without one, or without its
@@ -79,10 +81,13 @@ def preview(
     if in_browser:
         shown = folder or Path(tempfile.mkdtemp(prefix="notifier-preview-"))
         (page,) = _write(made, shown, name, ("html",))
-        click.launch(page.absolute().as_uri())
+        if not webbrowser.open(page.absolute().as_uri()):
+            out.note(f"no browser could be started here; open the page yourself: {page}")
+            return FAILED
         out.note(f"shown in the browser: {page}")
     elif folder is None:
         click.echo(made.form(form or "text"), nl=False)
+    return None
 
 
 def _situation(

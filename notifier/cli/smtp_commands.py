@@ -136,9 +136,8 @@ def test(context: Context, *, customer_id: int, to_address: str, by: str | None,
             out.line(f"{'ok  ' if row['ok'] else 'FAIL'}  {row['stage']:<6}  {row['detail']}")
             if row["cure"]:
                 out.line(f"              {row['cure']}")
-        out.line(
-            f"the test mail is {tested.settlement.status}; its row: notifier events show {tested.row_id}"
-        )
+        end = "was sent" if tested.sent else "was not sent"
+        out.line(f"the test mail {end}; its row: notifier events show {tested.row_id}")
     return None if tested.sent else FAILED
 
 

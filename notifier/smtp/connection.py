@@ -266,5 +266,8 @@ class PhasedSMTP(smtplib.SMTP):
         """Close the connection, which is of no more use, and raise the fault."""
         self.close()
         reason = f" ({error.strerror})" if error is not None and error.strerror else ""
-        detail = f"{self._peer} {what} at {WORDS[self.phase]}{reason}"
+        where = {Phase.CONNECT: "", Phase.BANNER: " before its greeting"}.get(
+            self.phase, f" at {WORDS[self.phase]}"
+        )
+        detail = f"{self._peer} {what}{where}{reason}"
         raise SmtpFault(phase=self.phase, cause=cause, detail=detail) from error

@@ -25,10 +25,6 @@ _BY_CAUSE = {
     FaultCause.POLICY_HOST: (
         "Use a host outside these networks, or let the operator of notifier change delivery.denied_networks."
     ),
-    FaultCause.CERTIFICATE: (
-        "Use the host name the certificate was made for, have it renewed if it expired, or configure the"
-        " certificate of your own authority."
-    ),
     FaultCause.STARTTLS_MISSING: (
         "Ask the server's operator to offer STARTTLS, or use its port with implicit TLS (use_ssl, usually 465);"
         " with use_tls nothing is ever sent unencrypted."
@@ -48,12 +44,37 @@ _BY_CAUSE = {
 }
 
 
+# What OpenSSL says of a certificate, and what helps.
+_BY_CERTIFICATE = {
+    "mismatch": (
+        "The certificate was made for another name: use the host name that stands in it, or have one made for {host}."
+    ),
+    "expired": "Ask the server's operator to renew the certificate: its time is over.",
+    "issuer": (
+        "If the certificate is of your own authority, give that authority's certificate as ca_certificate (--ca-file);"
+        " else ask the server's operator to send the whole chain."
+    ),
+    "self": (
+        "If the certificate is your own, give it, or that of your authority, as ca_certificate (--ca-file); else have"
+        " one made by a public authority."
+    ),
+}
+_CERTIFICATE = (
+    "Use the host name the certificate was made for, have it renewed if it expired, or give the certificate of your"
+    " own authority as ca_certificate (--ca-file)."
+)
+
+
 def cure(fault: SmtpFault, server: SmtpServer) -> str:
     """Return what to do about this fault of this server. Total: there is always something to try."""
     if fault.reply is not None:
         return _by_reply(fault, server)
     if fault.cause == FaultCause.HANDSHAKE:
         return _for_handshake(server)
+    if fault.cause == FaultCause.CERTIFICATE:
+        said = fault.detail.lower()
+        text = next((text for word, text in _BY_CERTIFICATE.items() if word in said), _CERTIFICATE)
+        return text.format(host=server.host)
     if fault.phase == Phase.CONNECT and fault.cause in {FaultCause.TIMEOUT, FaultCause.LOST}:
         return _NO_ANSWER
     return _BY_CAUSE.get(

@@ -274,11 +274,27 @@ def test_a_file_is_previewed_without_a_database(cli: CommandLine, monkeypatch: p
     written = sorted(path.suffix for path in (cli.folder / "mails").iterdir())
     assert written == [".eml", ".html", ".txt", ".txt"]
     opened: list[str] = []
-    monkeypatch.setattr("click.launch", opened.append)
+
+    def starts(url: str) -> bool:
+        opened.append(url)
+        return True
+
+    monkeypatch.setattr("webbrowser.open", starts)
     assert cli("preview", SAMPLE, "--open", "--out", cli.folder / "mails").code == 0
     assert opened[0].startswith("file://")
     assert opened[0].endswith(".html")
     assert cli("preview", 1).code == 1
+
+
+def test_where_there_is_no_browser_the_preview_says_so_and_names_the_page(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli.configure({"DATABASE__URL": "postgresql://notifier@127.0.0.1:1/none"})
+    monkeypatch.setattr("webbrowser.open", lambda _: False)
+    result = cli("preview", SAMPLE, "--open", "--out", cli.folder)
+    assert result.code == 1
+    assert "no browser could be started here; open the page yourself: " in result.err
+    assert "shown in the browser" not in result.err
 
 
 def test_secrets_that_a_job_printed_are_masked_in_the_preview_of_a_file(

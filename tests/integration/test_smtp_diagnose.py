@@ -10,7 +10,7 @@ from notifier.domain.outcomes import Kind, Reply
 from notifier.domain.vocabulary import FaultCause, Phase
 from notifier.smtp import diagnose
 from notifier.smtp.cures import cure
-from tests.support.certificates import self_signed_context
+from tests.support.certificates import authority, self_signed_context
 from tests.support.smtp_client import DEFAULT_DENIED, OPEN_POLICY, SHORT, mail, settings
 from tests.support.smtp_script import drop, say
 from tests.support.smtp_server import Options, SmtpServer
@@ -101,6 +101,32 @@ def test_a_self_signed_certificate_fails_at_tls() -> None:
         stages = _run(settings(server.port, use_ssl=True))
     assert (stages[-1].name, stages[-1].ok) == ("TLS", False)
     assert "certificate" in str(stages[-1].cure)
+
+
+@pytest.mark.parametrize(
+    ("names", "expired", "authority_known", "cure_says"),
+    [
+        (("other.example",), False, True, "made for another name"),
+        (("127.0.0.1",), True, True, "renew the certificate"),
+        (("127.0.0.1",), False, False, "certificate as ca_certificate (--ca-file)"),
+    ],
+)
+def test_each_fault_of_a_certificate_has_its_own_cure(
+    *, names: tuple[str, ...], expired: bool, authority_known: bool, cure_says: str
+) -> None:
+    context = authority().server_context(names=names, expired=expired)
+    with SmtpServer(Options(starttls=True, context=context)) as server:
+        given = settings(server.port, use_tls=True)
+        last = _run(given if authority_known else replace(given, ca_certificate=None))[-1]
+    assert (last.name, last.ok) == ("TLS", False)
+    assert cure_says in str(last.cure)
+
+
+def test_a_server_that_hangs_up_at_once_is_told_plainly() -> None:
+    with SmtpServer() as server:
+        server.on("banner", drop())
+        last = _run(settings(server.port))[-1]
+    assert last.detail == "127.0.0.1 closed the connection before its greeting"
 
 
 def test_a_missing_starttls_fails_at_tls_and_a_plain_port_is_explained() -> None:
