@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from notifier.setups import SetUps
     from notifier.store.claims import Batch, Mail
     from notifier.store.engine import OwnConnection
+    from notifier.tracing import Tracer
 
 BATCH_ROWS = 16
 _OUT_OF_DESCRIPTORS = (
@@ -85,6 +86,7 @@ class Delivery:
         pace: Pace,
         setups: SetUps,
         metrics: Metrics,
+        tracer: Tracer,
         crashpoint: Crashpoint,
         clock: Callable[[], float],
         now: Callable[[], datetime],
@@ -99,6 +101,7 @@ class Delivery:
         self._pace = pace
         self._setups = setups
         self._metrics = metrics
+        self._tracer = tracer
         self._crashpoint = crashpoint
         self._clock = clock
         self._now = now
@@ -136,6 +139,7 @@ class Delivery:
         the leases then decide.
         """
         self._crashpoint.at("after_claim")
+        self._tracer.delivery_began()
         ledger = Ledger(
             batch=batch,
             database=database,
@@ -166,7 +170,7 @@ class Delivery:
             database.rest()  # connecting may take minutes; others can use the connection meanwhile
         began = self._clock()
         try:
-            with self._setups.to(batch.server_id):
+            with self._tracer.connecting(), self._setups.to(batch.server_id):
                 carrier = self._carriers.take(server)
         except SmtpFault as fault:
             ledger.settle_all(self._unless_cut(fault))
@@ -184,7 +188,8 @@ class Delivery:
         composed: dict[int, Composed] = {}
         for mail in batch.mails:
             try:
-                composed[mail.id] = self._composer.compose(mail, batch, server)
+                with self._tracer.rendering(mail):
+                    composed[mail.id] = self._composer.compose(mail, batch, server)
             except SmtpFault as fault:
                 ledger.settle(mail, fault)
             else:
@@ -213,7 +218,9 @@ class Delivery:
             if late or self._stopping.is_set() or not carrier.usable:
                 return
             began = self._clock()
-            ledger.settle(mail, self._unless_cut(self._send_one(carrier, composed[mail.id], ledger)))
+            with self._tracer.sending(mail):
+                result = self._send_one(carrier, composed[mail.id], ledger)
+            ledger.settle(mail, self._unless_cut(result))
             took = self._clock() - began
             self._pace.took(batch.server_id, took)
             self._metrics.smtp_step("send", took)
@@ -284,6 +291,7 @@ class Delivery:
         if verdict.kind == Kind.RELEASED:
             return
         self._metrics.attempt(verdict.kind)
+        self._tracer.attempted(batch, mail, verdict, settlement)
         if settlement.status == "failed" and settlement.failure_reason is not None:
             self._metrics.mail_failed(settlement.failure_reason)
         elif settlement.status == "sent":

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from notifier.domain.events import JobEvent
     from notifier.metrics import Metrics
     from notifier.planning import Planner
+    from notifier.tracing import Tracer
 
 _HEAD = 4096  # bytes of a refused body that are kept
 
@@ -61,6 +62,7 @@ class Intake:
         max_event_bytes: int,
         on_new_mails: Callable[[], None],
         metrics: Metrics,
+        tracer: Tracer,
         crashpoint: Crashpoint,
     ) -> None:
         self._engine = engine
@@ -68,6 +70,7 @@ class Intake:
         self._max_event_bytes = max_event_bytes
         self._on_new_mails = on_new_mails
         self._metrics = metrics
+        self._tracer = tracer
         self._crashpoint = crashpoint
 
     def handle(self, batch: Sequence[BrokerMessage]) -> list[Settle]:
@@ -75,6 +78,7 @@ class Intake:
 
         Raises DatabaseUnavailable when nothing was committed; the messages must then go back to the queue.
         """
+        self._tracer.intake_began()
         items = [self._decode(message) for message in batch]
         self._metrics.intake_batch(len(batch))
         try:
@@ -155,6 +159,7 @@ class Intake:
                 self._metrics.event_duplicate()
             else:
                 self._metrics.event_taken(event.type, outcome)
+            self._tracer.event_taken(event, outcome)
             _log.info(
                 "event_taken",
                 outcome=outcome,

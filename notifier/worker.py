@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from notifier.config import Settings
     from notifier.crashpoints import Crashpoint
+    from notifier.tracing import Tracer
 
 LEAVE = 3.0  # seconds after drain_timeout, when connections were cut, until the process ends whatever hangs
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -63,10 +64,12 @@ class Worker:
         settings: Settings,
         *,
         environ: Mapping[str, str],
+        tracer: Tracer,
         crashpoint: Crashpoint,
         learn_secret: Callable[[str], None],
     ) -> None:
         self._settings = settings
+        self._tracer = tracer
         self._stopping = threading.Event()
         self._linked = False
         self._supervisor = Supervisor(environ, clock=time.monotonic)
@@ -110,6 +113,7 @@ class Worker:
             pace=Pace(),
             setups=setups,
             metrics=self._metrics,
+            tracer=tracer,
             crashpoint=crashpoint,
             clock=time.monotonic,
             now=_now,
@@ -136,6 +140,7 @@ class Worker:
             max_event_bytes=settings.rabbitmq.max_event_bytes,
             on_new_mails=self._senders.wake,
             metrics=self._metrics,
+            tracer=tracer,
             crashpoint=crashpoint,
         )
         self._sweeper = Sweeper(
@@ -244,6 +249,7 @@ class Worker:
         self._renderer.close()
         self._health.stop()
         self._engine.dispose()
+        self._tracer.close()
 
     def _count_dead_letters(self) -> int | None:
         broker = self._settings.rabbitmq

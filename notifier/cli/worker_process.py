@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import click
@@ -10,10 +11,16 @@ import structlog
 from notifier import log
 from notifier.crashpoints import VARIABLE, Crashpoint
 from notifier.domain.errors import DatabaseUnavailable
+from notifier.tracing import Tracer
 from notifier.worker import Worker
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from notifier.cli.program import Context
+
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
 
 @click.command("run")
@@ -30,9 +37,36 @@ def run(context: Context) -> None:
     crashpoint = Crashpoint(context.environ.get(VARIABLE))
     if crashpoint.place is not None:
         structlog.get_logger(__name__).warning("crashpoint_set", place=crashpoint.place, variable=VARIABLE)
-    worker = Worker(settings, environ=context.environ, crashpoint=crashpoint, learn_secret=redactor.learn)
+    worker = Worker(
+        settings,
+        environ=context.environ,
+        tracer=_tracer(context.environ),
+        crashpoint=crashpoint,
+        learn_secret=redactor.learn,
+    )
     try:
         worker.run()
     except DatabaseUnavailable as exc:
         cure = "the worker cannot start without it; check database.url and that the server is up"
         raise DatabaseUnavailable(f"{exc}; {cure}") from exc
+
+
+def _tracer(environ: Mapping[str, str]) -> Tracer:
+    """Return the tracer that OpenTelemetry's variables ask for; what keeps it from working stops no worker."""
+    off = (
+        environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+        or environ.get("OTEL_TRACES_EXPORTER") == "none"
+    )
+    if off or not any(environ.get(name) for name in _ENDPOINTS):
+        return Tracer()
+    log_ = structlog.get_logger(__name__)
+    protocol = next((environ[name] for name in _PROTOCOLS if environ.get(name)), "http/protobuf")
+    if protocol != "http/protobuf":
+        log_.warning("tracing_off", reason=f"OTLP is spoken over http/protobuf only, not {protocol}")
+        return Tracer()
+    try:
+        from notifier.telemetry import OpenTelemetryTracer  # noqa: PLC0415 - the extra [otel], and only when asked for
+    except ModuleNotFoundError as exc:
+        log_.warning("tracing_off", reason=f"{exc.name} is not installed (pip install 'notifier[otel]')")
+        return Tracer()
+    return OpenTelemetryTracer.exporting(version("notifier"))

@@ -14,6 +14,7 @@ from notifier.intake import Intake
 from notifier.message_ids import new_uuid
 from notifier.metrics import Metrics
 from notifier.planning import Planner
+from notifier.tracing import Tracer
 from notifier.wiring import planning_rules
 from tests.store_rows import add_customer, add_user, one
 
@@ -48,6 +49,7 @@ def take_in(engine: Engine, file: Path) -> int:
         max_event_bytes=262144,
         on_new_mails=lambda: None,
         metrics=Metrics(version="test"),
+        tracer=Tracer(),
         crashpoint=Crashpoint(),
     )
     intake.handle([BrokerMessage(body=file.read_bytes())])

@@ -22,6 +22,7 @@ from notifier.metrics import Metrics
 from notifier.pace import Pace
 from notifier.setups import SetUps
 from notifier.store.engine import OwnConnection
+from notifier.tracing import Tracer
 from tests.store_rows import add_customer, add_event, add_mail, wake
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class Breaking(OwnConnection):
 class Bench:
     """One sender with everything around it."""
 
-    def __init__(self, engine: Engine, connection: Connection) -> None:
+    def __init__(self, engine: Engine, connection: Connection, tracer: Tracer | None = None) -> None:
         self.connection = connection
         self.line = Line()
         self.compose = Compose()
@@ -179,6 +180,7 @@ class Bench:
             pace=Pace(),
             setups=SetUps(self.clock),
             metrics=Metrics(version="test"),
+            tracer=tracer or Tracer(),
             crashpoint=Crashpoint(),
             clock=self.clock,
             now=lambda: datetime.now(UTC),

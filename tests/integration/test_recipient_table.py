@@ -20,6 +20,7 @@ from notifier.message_ids import new_uuid
 from notifier.metrics import Metrics
 from notifier.planning import Planner, PlanningRules
 from notifier.store import audience
+from notifier.tracing import Tracer
 from tests.store_rows import add_customer, add_user, number
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ JOB_TYPE = "config_backup"
 STATUS = {"job_success": "success", "job_failed": "failed", "job_partial": "partial"}
 
 
-def intake(engine: Engine, rules: Rules = RULES) -> Intake:
+def intake(engine: Engine, rules: Rules = RULES, tracer: Tracer | None = None) -> Intake:
     """The intake as the worker makes it, with a plain subject."""
     return Intake(
         engine=engine,
@@ -54,6 +55,7 @@ def intake(engine: Engine, rules: Rules = RULES) -> Intake:
         max_event_bytes=262_144,
         on_new_mails=lambda: None,
         metrics=Metrics(version="test"),
+        tracer=tracer or Tracer(),
         crashpoint=Crashpoint(),
     )
 
