@@ -7,7 +7,7 @@ from typing import Annotated
 import structlog
 from fastapi import APIRouter, Depends
 
-from notifier.api.access import AdminOf, CallerOf
+from notifier.api.access import AdminOf, AuthenticatedRoute, CallerOf
 from notifier.api.event_shapes import MailPage, MailRow, shown
 from notifier.api.parts import PartsOf
 from notifier.api.problems import Refusal
@@ -17,7 +17,7 @@ from notifier.message_ids import renewed
 from notifier.store import event_log, log_changes
 from notifier.store.log_filters import LogFilter, Ordering
 
-router = APIRouter(prefix="/events", tags=["Notification events"])
+router = APIRouter(prefix="/events", route_class=AuthenticatedRoute, tags=["Notification events"])
 log = structlog.get_logger(__name__)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from fastapi import APIRouter, Query, Response
 
 from notifier import event_preview, explanation, inbox_events
-from notifier.api.access import Caller, CallerOf
+from notifier.api.access import AuthenticatedRoute, Caller, CallerOf
 from notifier.api.event_shapes import Explained, explained
 from notifier.api.parts import Parts, PartsOf
 from notifier.api.problems import Refusal
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from notifier.inbox_events import Wanted
 
-router = APIRouter(prefix="/job-events", tags=["Job events"])
+router = APIRouter(prefix="/job-events", route_class=AuthenticatedRoute, tags=["Job events"])
 
 # A mail is foreign content: no script, no form, no request to anywhere, whoever opens it in a browser.
 _SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"

@@ -8,7 +8,7 @@ import structlog
 from fastapi import APIRouter, Body, Depends
 
 from notifier import preference_import
-from notifier.api.access import Caller, CallerOf
+from notifier.api.access import AuthenticatedRoute, Caller, CallerOf
 from notifier.api.parts import PartsOf
 from notifier.api.preference_shapes import (
     Preference,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from notifier.store.preferences import StoredPreference
 
-router = APIRouter(prefix="/preferences", tags=["Notification preferences"])
+router = APIRouter(prefix="/preferences", route_class=AuthenticatedRoute, tags=["Notification preferences"])
 log = structlog.get_logger(__name__)
 
 MAX_LINES = 10_000  # of one bulk write: reading and answering them keeps everybody else waiting

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 from fastapi import Path, Query, Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, RootModel, model_validator
 
 from notifier.api.problems import Refusal
 from notifier.domain.smtp_settings import MAX_PEM
@@ -25,9 +25,19 @@ def _storable(text: str) -> str:
     return text
 
 
+def _digits(text: object) -> object:
+    """Refuse the other spellings of a number in a path or query that would pass: 1.0, +1, 01, 1_0."""
+    if isinstance(text, str) and not (
+        text.isascii() and text.isdigit() and text == (text.lstrip("0") or "0")
+    ):
+        raise ValueError("must be a whole number in digits, such as 12")
+    return text
+
+
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
-IdInPath = Annotated[int, Path(alias="id", ge=1, le=MAX_ID)]
-IdFilter = Annotated[int | None, Query(ge=1, le=MAX_ID)]
+Digits = BeforeValidator(_digits)
+IdInPath = Annotated[int, Path(alias="id", ge=1, le=MAX_ID), Digits]
+IdFilter = Annotated[int | None, Query(ge=1, le=MAX_ID), Digits]
 Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_storable)]
 Pem = Annotated[str, Field(max_length=MAX_PEM), AfterValidator(_storable)]
 
@@ -88,8 +98,8 @@ class Paging:
     def __init__(
         self,
         request: Request,
-        page: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Counted from 1.")] = 1,
-        page_size: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE, description="Items of a page.")] = 50,
+        page: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Counted from 1."), Digits] = 1,
+        page_size: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE, description="Items of a page."), Digits] = 50,
     ) -> None:
         self._request = request
         self._page = page

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import structlog
 from fastapi import APIRouter, Depends
 
-from notifier.api.access import AdminOf, Caller, CallerOf
+from notifier.api.access import AdminOf, AuthenticatedRoute, Caller, CallerOf
 from notifier.api.parts import TESTS_PER_MINUTE, Parts, PartsOf
 from notifier.api.problems import too_many
 from notifier.api.shapes import FORBIDDEN, NO_PAGE, NOT_FOUND, WRITE, IdFilter, IdInPath, Paging
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from notifier.store.smtp_configs import StoredServer
 
-router = APIRouter(prefix="/smtp", tags=["SMTP configurations"])
+router = APIRouter(prefix="/smtp", route_class=AuthenticatedRoute, tags=["SMTP configurations"])
 log = structlog.get_logger(__name__)
 
 

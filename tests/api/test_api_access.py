@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from notifier.store import scope
+from notifier.store import job_events, log_filters, preferences, scope, smtp_configs
 from notifier.store.scope import Scope
 from tests.integration.conftest import engine_for
 from tests.support.api_server import PREFIX
@@ -125,8 +125,9 @@ def test_each_role_does_what_the_table_says_and_nothing_with_another_customer(
     api: Api, role: str, what: str
 ) -> None:
     own, foreign = (answers[ROLES.index(role)] for answers in TABLE[what])
-    there = stage(api)
+    before = _state(api, there := stage(api))
     assert call(api, api.person(role, there.customer), there, what) == own
+    assert own < 400 or _state(api, there) == before
     before = _state(api, there := stage(api))
     assert call(api, api.person(role, api.customer()), there, what) == foreign
     assert _state(api, there) == before
@@ -207,11 +208,14 @@ def test_operators_ask_about_themselves_alone(api: Api) -> None:
 
 @pytest.mark.parametrize("token", ["", "ntf_unknown", "x" * 5000], ids=["none", "unknown", "overlong"])
 def test_without_a_valid_token_everything_is_401(api: Api, token: str) -> None:
+    """Also with a body that is no JSON: who has no token is not told what is wrong with it."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    headers["Content-Type"] = "application/json"
     for path, operations in api.anonymous.get("/openapi.json").json()["paths"].items():
         if path.startswith(PREFIX):
             for method in operations:
-                answer = api.anonymous.request(method, path.replace("{id}", "1"), headers=headers)
+                filled = path.replace("{id}", "x")
+                answer = api.anonymous.request(method, filled, headers=headers, content=b"{")
                 assert answer.status_code == 401, (method, path)
                 assert answer.headers["WWW-Authenticate"] == "Bearer"
 
@@ -277,6 +281,32 @@ def test_a_query_without_its_where_finds_the_own_customers_alone(api: Api, table
         assert list(connection.exec_driver_sql(query).scalars()) == []
     with api.engine.connect() as connection:
         assert foreign.customer in set(connection.exec_driver_sql(query).scalars())
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_endpoints_that_forget_their_where_still_find_the_own_customers_alone(
+    api: Api, monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    own, foreign = stage(api), stage(api)
+    for module in (log_filters.LogFilter, preferences.PreferenceFilter, job_events.EventFilter):
+        conditions = module.conditions
+
+        def forgetful(self: Any, conditions: Any = conditions) -> Any:
+            return conditions(replace(self, customer_ids=None))
+
+        monkeypatch.setattr(module, "conditions", forgetful)
+    monkeypatch.setattr(smtp_configs, "_of", lambda query, _customer_ids: query)
+    person = api.person(role, own.customer)
+    with api.client(person) as client:
+        for path in ("/smtp/", "/events/", "/preferences/"):
+            found = client.get(path, params={"customer": foreign.customer}).json()["results"]
+            assert {one["customer"] for one in found} <= {own.customer}
+        assert [one["id"] for one in client.get("/smtp/").json()["results"]] == [own.smtp]
+    before = _state(api, foreign)
+    for what, (_, answers) in TABLE.items():
+        if "{own}" not in what and what != "POST /smtp/":
+            assert call(api, person, foreign, what) == answers[ROLES.index(role)], what
+    assert _state(api, foreign) == before
 
 
 def test_nothing_is_written_for_another_customer_whatever_the_statement(api: Api) -> None:

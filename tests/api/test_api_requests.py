@@ -58,6 +58,15 @@ def test_a_wrong_method_is_told_all_the_right_ones(api: Api) -> None:
         assert answer.headers.get("Allow") == allowed
 
 
+@pytest.mark.parametrize(
+    "text", ["1.0", "+1", "%201", "01", "1_0", "%D9%A1", "-1", "0", str(2**63), "9" * 5000]
+)
+def test_an_id_has_one_spelling(api: Api, text: str) -> None:
+    with api.client(api.person("admin", api.customer())) as client:
+        for path in (f"/smtp/{text}/", f"/smtp/?customer={text}", f"/events/?page={text}"):
+            assert client.get(path).status_code == 400, path
+
+
 def test_head_is_get_without_the_body(api: Api) -> None:
     got, head = api.anonymous.get("/openapi.json"), api.anonymous.head("/openapi.json")
     assert (head.status_code, head.content) == (200, b"")
