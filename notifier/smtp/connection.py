@@ -14,6 +14,8 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Any, Never
 
+import structlog
+
 from notifier.domain.errors import SmtpFault
 from notifier.domain.replies import Reply
 from notifier.domain.vocabulary import FaultCause, Phase
@@ -30,6 +32,8 @@ _LOWEST_CODE, _HIGHEST_CODE = 200, 599
 _RECEIVE = 8192
 _CONNECT_CAUSES = {errno.ECONNREFUSED: FaultCause.REFUSED, errno.ETIMEDOUT: FaultCause.TIMEOUT}
 _SLICE = 0.5  # seconds between looks at the abort flag while nothing happens
+
+_log = structlog.get_logger(__name__)
 
 WORDS = {
     Phase.PREPARE: "the preparation",
@@ -271,3 +275,11 @@ class PhasedSMTP(smtplib.SMTP):
         )
         detail = f"{self._peer} {what}{where}{reason}"
         raise SmtpFault(phase=self.phase, cause=cause, detail=detail) from error
+
+    def give_up(self, error: Exception) -> Never:
+        """Close the connection after an error that nobody foresaw, and raise the fault: where it stood decides."""
+        _log.error("smtp_unforeseen_error", server=self._peer, phase=self.phase, exc_info=error)
+        self.close()
+        text = self.read_reply(0, str(error).encode("utf-8", "replace")).text
+        detail = f"{self._peer} could not be spoken to at {WORDS[self.phase]}: {type(error).__name__}: {text}"
+        raise SmtpFault(phase=self.phase, cause=FaultCause.LOST, detail=detail) from error

@@ -85,6 +85,8 @@ class Session:
         except SmtpFault:
             self._smtp.close()
             raise
+        except Exception as error:  # noqa: BLE001 - has a place in the result table like any other
+            self._smtp.give_up(error)
 
     def steps(self) -> tuple[Step, ...]:
         """Return the named steps to a ready connection in their order; their time starts now."""
@@ -215,6 +217,8 @@ class Session:
         except SmtpFault as fault:
             self.reused = self.reused or (self.usable and fault.phase != Phase.PREPARE)
             raise
+        except Exception as error:  # noqa: BLE001 - released like a mail that never left, it might arrive twice
+            self._smtp.give_up(error)
         finally:
             self.used_at = self._clock()
         return reply

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import contextlib
+import smtplib
+import socket
+import ssl
 import threading
 import time
 import tracemalloc
-from contextlib import suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from notifier.domain.errors import SmtpFault
 from notifier.domain.outcomes import Kind, classify
 from notifier.domain.vocabulary import FaultCause, Phase
+from notifier.smtp.connection import PhasedSMTP
 from notifier.smtp.session import Session
 from tests.support.smtp_client import OPEN_POLICY, PATIENT, SHORT, mail, opened, send, settings
 from tests.support.smtp_script import (
@@ -27,6 +32,9 @@ from tests.support.smtp_script import (
     say,
 )
 from tests.support.smtp_server import Options, SmtpServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 BOTH_WAYS = pytest.mark.parametrize("pipelining", [True, False])
 
@@ -454,7 +462,7 @@ def test_a_reply_that_repeats_the_password_is_masked() -> None:
 def test_no_thread_is_left_waiting_for_a_server_that_went_away() -> None:
     with SmtpServer() as server:
         session = Session.open(settings(server.port), policy=OPEN_POLICY, deadlines=SHORT)
-    with suppress(SmtpFault):
+    with contextlib.suppress(SmtpFault):
         send(session)
     session.close()
     assert not session.usable
@@ -484,3 +492,99 @@ def test_a_server_that_never_stops_talking_does_not_fill_the_memory() -> None:
             finally:
                 tracemalloc.stop()
     assert peak < 2_000_000
+
+
+FOREIGN = (
+    *(
+        smtplib.SMTPServerDisconnected("x"),
+        smtplib.SMTPResponseException(250, "x"),
+        smtplib.SMTPException("x"),
+    ),
+    *(
+        smtplib.SMTPSenderRefused(250, b"x", "x"),
+        smtplib.SMTPRecipientsRefused({}),
+        smtplib.SMTPDataError(250, "x"),
+    ),
+    *(smtplib.SMTPConnectError(1, "x"), smtplib.SMTPHeloError(1, "x"), smtplib.SMTPNotSupportedError("x")),
+    smtplib.SMTPAuthenticationError(535, b"x"),
+    *(
+        ConnectionResetError(104, "x"),
+        BrokenPipeError(32, "x"),
+        TimeoutError("x"),
+        OSError("x"),
+        OSError(24, "x"),
+    ),
+    *(socket.gaierror(-3, "x"), socket.herror(1, "x"), InterruptedError(4, "x"), EOFError("x")),
+    *(
+        ssl.SSLError(1, "x"),
+        ssl.SSLEOFError(8, "x"),
+        ssl.SSLZeroReturnError(6, "x"),
+        ssl.SSLSyscallError(5, "x"),
+    ),
+    ssl.SSLCertVerificationError(1, "x"),
+    *(
+        ValueError("x"),
+        UnicodeError("x"),
+        TypeError("x"),
+        KeyError("x"),
+        AttributeError("x"),
+        AssertionError("x"),
+    ),
+    *(RuntimeError("x"), RecursionError("x"), MemoryError("x"), NotImplementedError("x"), StopIteration("x")),
+)
+TO_THE_TEXT = (Phase.BANNER, Phase.EHLO, Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.BODY)
+
+
+class _Breaking:
+    """A socket that raises whatever it is told at one phase."""
+
+    def __init__(self, sock: socket.socket, smtp: PhasedSMTP, phase: Phase, error: Exception) -> None:
+        self._sock = sock
+        self._smtp = smtp
+        self._phase = phase
+        self._error = error
+
+    def send(self, data: bytes) -> int:
+        if self._smtp.phase == self._phase == Phase.BODY:
+            raise self._error
+        return self._sock.send(data)
+
+    def recv(self, size: int) -> bytes:
+        if self._smtp.phase == self._phase:
+            raise self._error
+        return self._sock.recv(size)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._sock, name)
+
+
+@contextlib.contextmanager
+def _breaking(phase: Phase, error: Exception) -> Iterator[None]:
+    attach = PhasedSMTP._attach
+
+    def wrapped(smtp: PhasedSMTP, sock: socket.socket) -> None:
+        attach(smtp, sock)
+        smtp.sock = _Breaking(sock, smtp, phase, error)  # type: ignore[assignment]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PhasedSMTP, "_attach", wrapped)
+        yield
+
+
+def _connect_and_send(session: Session) -> None:
+    session.connect()
+    send(session)
+
+
+@pytest.mark.parametrize("error", FOREIGN, ids=lambda error: type(error).__name__)
+def test_whatever_is_raised_in_a_conversation_has_one_class(error: Exception) -> None:
+    """D22: the table is total over foreign exceptions, too. From the dot on the server may have the mail."""
+    for phase in (*TO_THE_TEXT, Phase.DOT):
+        with SmtpServer(Options(pipelining=False)) as server, _breaking(phase, error):
+            session = Session(settings(server.port), policy=OPEN_POLICY)
+            with pytest.raises(SmtpFault) as caught:
+                _connect_and_send(session)
+            assert not session.usable
+        verdict = classify(caught.value)
+        assert caught.value.phase == phase
+        assert verdict.kind == (Kind.AMBIGUOUS if phase == Phase.DOT else Kind.TRANSIENT)
