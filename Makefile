@@ -25,11 +25,16 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 .PHONY: install
 install: $(VENV)/.ready ## Make the environment .venv from requirements.lock
 
+# The deployed set and the checkers have the very versions that the tests ran with.
+LOCK = $(BIN)/uv pip compile --generate-hashes --no-emit-index-url --no-emit-find-links --quiet
 .PHONY: lock
-lock: $(VENV)/.ready ## Renew requirements.lock from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --universal --generate-hashes --no-emit-index-url --no-emit-find-links --quiet -o requirements.lock
-	$(BIN)/uv pip compile --group pyproject.toml:fuzz --generate-hashes --no-emit-index-url --no-emit-find-links --quiet -o requirements-fuzz.lock
-	$(BIN)/uv pip compile --group pyproject.toml:node --universal --generate-hashes --no-emit-index-url --no-emit-find-links --quiet -o requirements-node.lock
+lock: $(VENV)/.ready ## Renew the lock files from pyproject.toml
+	$(LOCK) pyproject.toml --group dev --all-extras --universal -o requirements.lock
+	$(LOCK) pyproject.toml --extra api --universal -c requirements.lock -o requirements-run.lock
+	$(LOCK) --group pyproject.toml:build --universal -c requirements.lock -o requirements-build.lock
+	$(LOCK) --group pyproject.toml:deploy --universal -c requirements.lock -o requirements-deploy.lock
+	$(LOCK) --group pyproject.toml:fuzz -o requirements-fuzz.lock
+	$(LOCK) --group pyproject.toml:node --universal -o requirements-node.lock
 
 .PHONY: demo
 demo: $(VENV)/.ready ## Run everything on this machine: broker, database, mail inbox, worker, sample events
@@ -71,7 +76,7 @@ test-unit: $(VENV)/.ready ## Unit tests and contract tests on fakes: no network,
 
 .PHONY: test
 test: $(VENV)/.ready ## The whole suite, on real services that it starts itself
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -q --ignore tests/watch $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -q --ignore tests/watch --ignore tests/deploy $(ARGS)
 
 .PHONY: check-watch
 check-watch: $(VENV)/.ready ## Metrics, alerts, dashboard and runbook, with promtool, which it fetches once
@@ -102,8 +107,20 @@ cov: $(VENV)/.ready ## Branch coverage of the unit suite; the domain must be com
 	$(BIN)/python -m pytest tests/unit tests/contract -m "not services" -q --cov --cov-report=term
 	$(BIN)/coverage report --include='notifier/domain/*' --fail-under=100
 
+$(VENV)/.deploy: requirements-deploy.lock $(VENV)/.ready
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-deploy.lock
+	@touch $@
+
+.PHONY: check-deploy
+check-deploy: $(VENV)/.deploy ## Units, image, compose and Kubernetes files: systemd-analyze, hadolint, kubectl, the loader
+	$(BIN)/python -m pytest tests/deploy --ignore=tests/deploy/test_systemd_install.py -n 2 --dist loadgroup -q $(ARGS)
+
+.PHONY: try-systemd
+try-systemd: $(VENV)/.ready ## Follow deploy/systemd/install.md under a real systemd, in namespaces of its own (root)
+	$(BIN)/python -m pytest tests/deploy/test_systemd_install.py -q $(ARGS)
+
 .PHONY: check
-check: lint type check-watch test ## Everything CI runs
+check: lint type check-deploy check-watch try-systemd test ## Everything CI runs
 
 .PHONY: clean
 clean: ## Remove the environment and caches
