@@ -30,7 +30,7 @@ LOCK = $(BIN)/uv pip compile --generate-hashes --no-emit-index-url --no-emit-fin
 .PHONY: lock
 lock: $(VENV)/.ready ## Renew the lock files from pyproject.toml
 	$(LOCK) pyproject.toml --group dev --all-extras --universal -o requirements.lock
-	$(LOCK) pyproject.toml --extra api --universal -c requirements.lock -o requirements-run.lock
+	$(LOCK) pyproject.toml --extra api --extra otel --universal -c requirements.lock -o requirements-run.lock
 	$(LOCK) --group pyproject.toml:build --universal -c requirements.lock -o requirements-build.lock
 	$(LOCK) --group pyproject.toml:deploy --universal -c requirements.lock -o requirements-deploy.lock
 	$(LOCK) --group pyproject.toml:fuzz -o requirements-fuzz.lock
