@@ -161,6 +161,8 @@ def suggestions(out: Output, stage: Stage) -> None:
         "events list",
         "dead-letters list",
         "smtp test 1 --to you@acme.example",
+        "tokens create --user anna",
+        "api",
     ):
         out.line(f"  {start} {rest}")
     out.line("Ctrl-C ends everything")

@@ -17,6 +17,8 @@ import httpx
 from notifier.encryption import generate_key
 from tests.acceptance.api_process import ApiProcess
 from tests.acceptance.world import Customer, event_id, failed_job
+from tests.integration.conftest import engine_for
+from tests.store_rows import add_event, add_mail
 from tests.support.smtp_server import Options
 from tests.waiting import wait_until
 
@@ -54,6 +56,18 @@ def configuration(customer: Customer) -> dict[str, object]:
         "use_tls": False,
         "from_email": "jobs@sender.example",
     }
+
+
+def failed_mail(world: World, customer: Customer) -> tuple[int, int]:
+    """Add a job event and a mail of it that failed; returns both ids."""
+    engine = engine_for(world.database)
+    with engine.begin() as connection:
+        event = add_event(connection, customer.id)
+        payload = failed_job(customer, 4812, error="SSH login timed out").decode()
+        connection.exec_driver_sql("UPDATE job_events SET payload = %s::jsonb", (payload,))
+        mail = add_mail(connection, customer.id, event, status="failed")
+    engine.dispose()
+    return event, mail
 
 
 def partial_job(customer: Customer, number: int) -> bytes:
@@ -193,7 +207,8 @@ def test_the_examples_of_the_page_work_as_printed(world: World) -> None:
     assert (customer.id, user_id(world, admin)) == (1, 1)  # the ids of the examples
     (world.folder / ".curlrc").write_text("silent\nshow-error\nfail-with-body\n", encoding="utf-8")
     blocks = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
-    assert sum(block.count("curl ") for block in blocks) == 7
+    assert sum(block.count("curl ") for block in blocks) == 10
+    event, mail = failed_mail(world, customer)
     with ApiProcess(world) as api:
         token = token_of(world, admin)
         environ = {
@@ -202,6 +217,8 @@ def test_the_examples_of_the_page_work_as_printed(world: World) -> None:
             "WEBNET": api.base,
             "YOUR_TOKEN": token,
             "SMTP_ID": "1",
+            "EVENT_ID": str(mail),
+            "JOB_EVENT_ID": str(event),
         }
         answers = []
         for block in blocks:
@@ -226,6 +243,10 @@ def test_the_examples_of_the_page_work_as_printed(world: World) -> None:
         assert json.loads(answers[1])["status"] == "sent"
         assert json.loads(answers[2])["email_address"] == "override@example.com"
         assert json.loads(answers[3]) == {"saved": 2}
+        assert f'"id":{mail},' in answers[4]
+        assert '"generation":1' in answers[5]
+        assert '"rule":"preference_enabled"' in answers[5]
+        assert "SSH login" in answers[5]
     assert customer.server.mails[0].rcpt_tos == ("test@example.com",)
     log = (world.folder / "api.log").read_text(encoding="utf-8")
     assert "your-app-password" not in log
