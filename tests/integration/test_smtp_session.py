@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from notifier.domain.errors import SmtpFault
 from notifier.domain.outcomes import Kind, classify
@@ -580,11 +581,12 @@ def _connect_and_send(session: Session) -> None:
 def test_whatever_is_raised_in_a_conversation_has_one_class(error: Exception) -> None:
     """D22: the table is total over foreign exceptions, too. From the dot on the server may have the mail."""
     for phase in (*TO_THE_TEXT, Phase.DOT):
-        with SmtpServer(Options(pipelining=False)) as server, _breaking(phase, error):
+        with SmtpServer(Options(pipelining=False)) as server, _breaking(phase, error), capture_logs() as told:
             session = Session(settings(server.port), policy=OPEN_POLICY)
             with pytest.raises(SmtpFault) as caught:
                 _connect_and_send(session)
             assert not session.usable
         verdict = classify(caught.value)
         assert caught.value.phase == phase
+        assert [line["phase"] for line in told] == ([] if isinstance(error, OSError) else [phase])
         assert verdict.kind == (Kind.AMBIGUOUS if phase == Phase.DOT else Kind.TRANSIENT)
