@@ -48,6 +48,10 @@ run: $(VENV)/.ready ## Run the worker with ./config.toml
 preview: $(VENV)/.ready ## Render every mail in every state into preview/index.html
 	$(BIN)/python -m tests.golden.preview preview
 
+.PHONY: picture
+picture: $(VENV)/.ready ## Take the picture of a mail for README and docs; needs Chromium
+	$(BIN)/python -m tests.golden.picture docs/images/mail.png
+
 .PHONY: fmt
 fmt: $(VENV)/.ready ## Format and fix what can be fixed
 	$(BIN)/ruff format .

@@ -1,41 +1,125 @@
-"""What the documents name exists: files, tests, commands, reasons, metrics, events."""
+"""What the documents name exists: files, headings, tests, commands, reasons, metrics; each code block has its test."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import pytest
 
 from notifier.cli.program import COMMANDS, notifier
-from notifier.domain.vocabulary import FAILURE_REASONS
+from notifier.domain.vocabulary import FAILURE_REASONS, REJECTION_REASONS
 from notifier.metrics import Metrics
+from tests.support import documented
+from tests.support.documented import PAGES, ROOT
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
 README = (ROOT / "README.md").read_text("utf-8")
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text("utf-8")
+CONTRACT = (ROOT / "docs" / "contract.md").read_text("utf-8")
+RELIABILITY = (ROOT / "docs" / "reliability.md").read_text("utf-8")
+OUTPUT = {"", "text"}  # what a command prints
+
+# Which test runs the blocks of a page.
+RUN = {
+    ("README.md", "sh"): "tests/integration/test_documented_commands.py",
+    ("README.md", "python"): "tests/acceptance/test_documented_publishing.py",
+    ("README.md", "sql"): "tests/integration/test_documented_queries.py",
+    ("docs/api.md", "bash"): "tests/acceptance/test_api_way.py",
+    ("docs/api.md", "sh"): "tests/integration/test_documented_commands.py",
+    ("docs/operations.md", "sh"): "tests/integration/test_documented_commands.py",
+    ("docs/operations.md", "sql"): "tests/integration/test_documented_commands.py",
+    ("docs/publish.md", "python"): "tests/acceptance/test_documented_publishing.py",
+    ("docs/publish.md", "sql"): "tests/acceptance/test_documented_publishing.py",
+    ("docs/publish.md", "js"): "tests/acceptance/test_documented_publishing.py",
+    ("docs/publish.md", "sh"): "tests/acceptance/test_documented_publishing.py",
+    ("docs/runbook.md", "sh"): "tests/integration/test_documented_commands.py",
+    ("docs/runbook.md", "sql"): "tests/integration/test_runbook_queries.py",
+    ("docs/sql.md", "sql"): "tests/integration/test_documented_queries.py",
+    ("docs/start.md", "sh"): "tests/acceptance/test_documented_start.py",
+    ("docs/start.md", "sql"): "tests/acceptance/test_documented_start.py",
+    ("docs/troubleshooting.md", "sh"): "tests/integration/test_documented_commands.py",
+    ("docs/troubleshooting.md", "sql"): "tests/integration/test_documented_commands.py",
+}
+
+# Why no test runs it.
+UNRUN = {
+    (
+        "docs/api.md",
+        "toml",
+    ): "a part of config.toml, whose every key is loaded by the tests of the configuration",
+    ("docs/security.md", "sql"): "the logins are the site's own; what each role may do has tests of its own",
+}
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
-def _commands(page: Path) -> Iterator[list[str]]:
-    """Each `notifier …` of a page as its words: in code spans, and in lines of shell blocks."""
-    text = page.read_text("utf-8")
-    spans = re.findall(r"`(notifier [^`\n]+)`", text)
-    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines() if line.startswith("notifier ")]
-    for command in (*spans, *lines):
-        yield re.split(r"\s+#|\s+<", command)[0].split()[1:]
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@every_page
 def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
-    targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8"))
-    assert [target for target in targets if not (page.parent / target).exists()] == []
+    """Files must be there; a part of a page must have its heading."""
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)]+))?\)", page.read_text("utf-8")):
+        file = page.parent / target if target else page
+        assert file.exists(), target
+        if anchor:
+            assert anchor in _anchors(file), f"{target}#{anchor}"
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub and the site make them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def test_every_block_of_code_is_run_by_a_test() -> None:
+    found = {(block.page, block.language) for page in PAGES for block in documented.blocks(page)}
+    code = {key for key in found if key[1] not in OUTPUT}
+    assert code - set(RUN) - set(UNRUN) == set(), "name the test that runs it, or in UNRUN why none can"
+    assert (set(RUN) | set(UNRUN)) - found == set(), "there is no such block any more"
+    for (page, _), test in RUN.items():
+        assert Path(page).name in (ROOT / test).read_text("utf-8"), f"{test} does not read {page}"
+
+
+@every_page
+def test_every_command_of_a_block_is_one_that_the_program_takes(page: Path) -> None:
+    """Not only the names of its options: their values too, and the number of arguments."""
+    for block in documented.blocks(page):
+        if block.language in {"sh", "bash"}:
+            for words in block.commands():
+                _parse(words)
+
+
+def _parse(words: list[str]) -> None:
+    """Read the arguments as the program would. Raises AssertionError or UsageError."""
+    command, rest = _resolved(words)
+    assert not isinstance(command, click.Group), f"notifier {' '.join(words)}: which one?"
+    command.make_context("notifier", rest, parent=click.Context(notifier))
+
+
+@every_page
+def test_every_command_in_the_text_exists_with_its_options(page: Path) -> None:
+    for span in re.findall(r"`notifier ([^`\n]+)`", page.read_text("utf-8")):
+        command, rest = _resolved(span.split())
+        options = {option for param in command.params for option in (*param.opts, *param.secondary_opts)}
+        used = {word.partition("=")[0] for word in rest if word.startswith("--")}
+        assert used <= options, f"notifier {span}"
+
+
+def _resolved(words: list[str]) -> tuple[click.Command, list[str]]:
+    """The command that is meant, and its arguments."""
+    command: click.Command = notifier
+    rest = list(words)
+    while rest and isinstance(command, click.Group):
+        name = rest.pop(0)
+        found = command.get_command(click.Context(command), name)
+        assert found is not None, f"notifier {' '.join(words)}"
+        command = found
+    return command, rest
+
+
+@pytest.mark.parametrize("words", ["smtp sett 1", "smtp set", "events list --status lost", "publish", "smtp"])
+def test_a_command_that_the_program_does_not_take_is_noticed(words: str) -> None:
+    with pytest.raises((AssertionError, click.UsageError)):
+        _parse(words.split())
 
 
 def test_every_promise_names_a_test_that_exists() -> None:
@@ -45,6 +129,14 @@ def test_every_promise_names_a_test_that_exists() -> None:
         assert f"\ndef {name}(" in (ROOT / file).read_text("utf-8"), f"{file}::{name}"
 
 
+def test_every_fault_names_a_test_that_exists() -> None:
+    named = re.findall(r"`((?:tests/\w+/)?test_\w+\.py)(?:::(test_\w+))?`", RELIABILITY)
+    assert len(named) > 20
+    for file, name in named:
+        path = ROOT / (file if "/" in file else f"tests/acceptance/{file}")
+        assert f"\ndef {name or 'test_'}" in path.read_text("utf-8"), f"{file}::{name}"
+
+
 def test_every_failure_reason_is_explained_and_no_other() -> None:
     rows = re.findall(
         r"^\| `(\w+)` \|", README.partition("## Outcomes")[2].partition("\n## ")[0], re.MULTILINE
@@ -52,24 +144,14 @@ def test_every_failure_reason_is_explained_and_no_other() -> None:
     assert set(rows) == {*FAILURE_REASONS, "pending", "sent"}
 
 
+def test_every_reason_of_a_rejection_is_explained_and_no_other() -> None:
+    part = CONTRACT.partition("## What cannot be accepted")[2].partition("\n## ")[0]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE)) == sorted(REJECTION_REASONS)
+
+
 def test_every_command_is_in_the_table() -> None:
     rows = re.findall(r"^\| `notifier ([\w-]+)` \|", README, re.MULTILINE)
     assert sorted(rows) == sorted(COMMANDS)
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_of_a_page_exists_with_its_options(page: Path) -> None:
-    for words in _commands(page):
-        command: click.Command = notifier
-        rest = list(words)
-        while rest and isinstance(command, click.Group):
-            name = rest.pop(0)
-            found = command.get_command(click.Context(command), name)
-            assert found is not None, f"notifier {' '.join(words)}"
-            command = found
-        options = {option for param in command.params for option in (*param.opts, *param.secondary_opts)}
-        used = {word.partition("=")[0] for word in rest if word.startswith("--")}
-        assert used <= options, f"notifier {' '.join(words)}"
 
 
 def test_every_metric_that_the_operations_page_names_exists() -> None:
