@@ -15,7 +15,7 @@ from tests.golden.build import build
 from tests.golden.states import samples
 
 SAMPLE = "job_failed-typical"
-SIZE = (600, 900)  # CSS pixels
+SIZE = (600, 750)  # CSS pixels
 
 
 def main(picture: Path) -> int:

