@@ -105,6 +105,7 @@ def environment(*, html: bool, is_safe: Callable[[str], bool]) -> ImmutableSandb
         columns=filters.columns,
         listing=filters.listing,
         hard_spaces=filters.hard_spaces,
+        soft=filters.soft,
         link=filters.safe_link(is_safe),
     )
     return env

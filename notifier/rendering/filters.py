@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 WIDTH = 74  # columns of the text part; 76 to 78 is what mail readers show unwrapped
 _LABEL_WIDTH = 18
 _LINK = re.compile(r"https?://")
+_LONG_NAME = 14  # characters that fit the narrowest column
+_DOT = re.compile(r"\.(?=\w)")
 _LEADING = re.compile(r"^ +| {2,}")
 
 
@@ -53,8 +55,8 @@ def listing(rows: Iterable[Sequence[str]], head: Sequence[str]) -> str:
     ]
     if all(len(line) <= WIDTH for line in lines) and not any(_is_wide(line) for line in lines):
         return "\n".join(lines)
-    items = (f"{first}: {' - '.join(filter(None, rest))}" for first, *rest in table[1:])
-    return "\n".join(wrap(item, "* ", "  ") for item in items)
+    legend, *items = (f"{first}: {' - '.join(filter(None, rest))}" for first, *rest in table)
+    return "\n".join([wrap(legend), *(wrap(item, "* ", "  ") for item in items)])
 
 
 def _is_wide(line: str) -> bool:
@@ -74,6 +76,12 @@ def _labelled(label: str, value: str) -> list[str]:
 def hard_spaces(line: str) -> Markup:
     """Return a line as HTML whose leading and doubled blanks are kept."""
     return Markup(_LEADING.sub(lambda match: "\u00a0" * len(match[0]), str(escape(line))))  # noqa: S704 - escaped before
+
+
+def soft(name: str) -> Markup:
+    """Return a name as HTML; a long one may break behind its dots rather than anywhere."""
+    shown = str(escape(name))
+    return Markup(shown if len(name) <= _LONG_NAME else _DOT.sub(".<wbr>", shown))  # noqa: S704 - escaped before
 
 
 def tidy(text: str) -> str:

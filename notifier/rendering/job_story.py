@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 ERROR_LINES = 25
 ERROR_CHARACTERS = 2000
+_BRIEF = (6, 240)  # lines and characters of an error that leaves the button on the first screen of a phone
 _RESULTS = {
     **dict.fromkeys(("failed", "failure", "error"), "failed"),
     **dict.fromkeys(("success", "succeeded", "ok", "done"), "done"),
@@ -267,7 +268,8 @@ def error(t: Telling, job: Mapping[str, object]) -> dict[str, object] | None:
         )
     elif was_cut:
         note = t.gettext("Cut; the job log has all of it.")
-    return {"lines": shown, "log": log, "note": note}
+    brief = len(shown) <= _BRIEF[0] and sum(map(len, shown)) <= _BRIEF[1]
+    return {"lines": shown, "log": log, "note": note, "brief": brief}
 
 
 def devices(t: Telling, job: Mapping[str, object], *, only: str | None) -> dict[str, object] | None:

@@ -294,6 +294,11 @@ def test_a_table_that_fits_stands_in_columns() -> None:
 @pytest.mark.parametrize("name", ["x" * 70, "東京", "חברה"])
 def test_a_table_that_would_not_stand_in_columns_is_a_list(name: str) -> None:
     """Too long for the line, of double width, or from right to left."""
-    assert filters.listing(((name, "Failed", "down"),), ("Device", "Result", "Reason")).startswith(
-        f"* {name}:"
-    )
+    told = filters.listing(((name, "Failed", "down"),), ("Device", "Result", "Reason"))
+    assert told.startswith(f"Device: Result - Reason\n* {name}:")
+
+
+def test_a_long_name_may_break_behind_its_dots_only() -> None:
+    assert filters.soft("core-01.dc2.hamburg.example") == "core-01.<wbr>dc2.<wbr>hamburg.<wbr>example"
+    assert filters.soft("edge-01.dc2") == "edge-01.dc2", "short enough"
+    assert filters.soft("<b>." + "x" * 20) == "&lt;b&gt;.<wbr>" + "x" * 20
