@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -45,8 +46,11 @@ class Workshop:
             return answer
 
     def start(self) -> None:
-        """Start the process ahead of the first request, which then need not wait for it."""
-        with self._lock:
+        """Start the process ahead of the first request, which then need not wait for it.
+
+        Where it cannot start (a system call filter, no room for one more process), the first request says so.
+        """
+        with self._lock, contextlib.suppress(OSError):
             self._pipes()
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
@@ -342,3 +343,20 @@ def test_a_workshop_that_hangs_is_ended(templates: Path, monkeypatch: pytest.Mon
     note = mail(renderer).note or ""
     assert "the process for customers' templates ended (no answer in time)" in note
     assert renderer.customers._workshop._process is None
+
+
+def test_where_no_process_can_be_started_the_built_in_mail_goes_out(
+    templates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A system call filter or a limit of processes forbids it: that is the sets' trouble, not the worker's."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    give(templates, 7, "job_failed/body.html", OWN)
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    own = mail(Renderer(templates, SITE))
+    assert "the process for customers' templates ended ([Errno 1] Operation not permitted)" in (
+        own.note or ""
+    )
+    assert own.html == mail(Renderer(templates, SITE), 8).html
