@@ -100,6 +100,7 @@ def _authenticated(request: Request) -> Caller:
             bearer = api_tokens.bearer(connection, hashed)
     if bearer is None:
         parts.failures.take(address)
+        parts.per_token.forget(hashed)  # it may have been good before
         log.warning("api_authentication_failed", client=address)
         why = "the token is unknown, expired or revoked" if token else "the request has no token"
         raise Refusal(401, f"{why}; {_CURE}", {"WWW-Authenticate": "Bearer"})

@@ -53,6 +53,11 @@ class RateLimit:
         with self._lock:
             return key in self._buckets
 
+    def forget(self, key: Hashable) -> None:
+        """Forget the key."""
+        with self._lock:
+            self._buckets.pop(key, None)
+
     def _wait(self, key: Hashable) -> float:
         bucket = self._refilled(key)
         return 0.0 if bucket is None or bucket.left >= 1 else (1 - bucket.left) / self._rate

@@ -50,9 +50,8 @@ def in_force(engine: Engine) -> bool:
             connection.exec_driver_sql(_BECOME, {"role": ROLE})
             return bool(connection.exec_driver_sql(_IN_FORCE).scalar_one())
         except DatabaseUnavailable as exc:
-            if "(42" in str(
-                exc
-            ):  # a member without the right to become it (PostgreSQL 16), or without the schema
+            # SQLSTATE class 42: a member without the right to become it (PostgreSQL 16), or without the schema.
+            if str(getattr(exc.__cause__, "pgcode", None)).startswith("42"):
                 return False
             raise
 

@@ -74,6 +74,41 @@ def test_an_address_that_fails_too_often_waits_but_not_who_was_accepted_before(
         assert strict.anonymous.get(f"{PREFIX}/events/", headers=wrong).status_code == 401
 
 
+@pytest.mark.parametrize(
+    ("trusted", "forwarded"),
+    [([], "198.51.100.{}"), (["loopback"], "198.51.100.{}, 203.0.113.7"), (["loopback"], "{}")],
+    ids=["no proxy", "a proxy's own entry is the last", "no address"],
+)
+def test_an_address_that_a_client_makes_up_does_not_count(
+    api_database: tuple[Database, Engine],
+    api_renderer: Renderer,
+    clock: Clock,
+    trusted: list[str],
+    forwarded: str,
+) -> None:
+    database, engine = api_database
+    limits = {"failed_logins_per_minute": 3, "trusted_proxies": trusted}
+    with served(settings_for(database, api=limits), engine, api_renderer, clock=clock) as running:
+        statuses = [
+            running.anonymous.get(
+                f"{PREFIX}/events/", headers={"X-Forwarded-For": forwarded.format(number)}
+            ).status_code
+            for number in range(4)
+        ]
+    assert statuses == [401, 401, 401, 429]
+
+
+def test_a_token_that_is_revoked_is_a_wrong_one_like_any_other(strict: Api) -> None:
+    person = strict.person("viewer", strict.customer())
+    with strict.client(person) as client:
+        assert client.get("/events/").status_code == 200
+        with strict.engine.begin() as connection:
+            connection.exec_driver_sql(
+                "UPDATE api_tokens SET revoked_at = now() WHERE user_id = %s", (person.id,)
+            )
+        assert [client.get("/events/").status_code for _ in range(4)] == [401, 401, 401, 429]
+
+
 def test_a_user_sends_few_test_mails_in_a_minute_with_however_many_tokens(strict: Api) -> None:
     customer = strict.customer()
     path = f"{PREFIX}/smtp/{strict.smtp(customer, enabled=False)}/test_email/"

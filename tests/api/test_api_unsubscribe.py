@@ -64,6 +64,17 @@ def test_mails_that_wait_are_stopped_of_that_type_customer_and_address_alone(api
     assert found == ["failed cancelled", "sent", "pending", "pending"]
 
 
+@pytest.mark.parametrize(
+    ("method", "status"), [("HEAD", 200), ("OPTIONS", 405), ("PUT", 405), ("DELETE", 405)]
+)
+def test_no_method_but_post_changes_anything(api: Api, method: str, status: int) -> None:
+    customer = api.customer()
+    api.person("admin", customer, email=ADDRESS)
+    answer = api.anonymous.request(method, path(customer), headers={"X-HTTP-Method-Override": "POST"})
+    assert answer.status_code == status
+    assert off(api, customer) == set()
+
+
 def test_looking_changes_nothing_and_shows_no_address(api: Api) -> None:
     customer = api.customer()
     api.person("admin", customer, email=ADDRESS)
