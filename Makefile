@@ -35,6 +35,7 @@ lock: $(VENV)/.ready ## Renew the lock files from pyproject.toml
 	$(LOCK) --group pyproject.toml:deploy --universal -c requirements.lock -o requirements-deploy.lock
 	$(LOCK) --group pyproject.toml:fuzz -o requirements-fuzz.lock
 	$(LOCK) --group pyproject.toml:node --universal -o requirements-node.lock
+	$(LOCK) --group pyproject.toml:site --universal -c requirements.lock -o requirements-site.lock
 
 .PHONY: demo
 demo: $(VENV)/.ready ## Run everything on this machine: broker, database, mail inbox, worker, sample events
@@ -123,8 +124,17 @@ check-deploy: $(VENV)/.deploy ## Units, image, compose and Kubernetes files: sys
 try-systemd: $(VENV)/.ready ## Follow deploy/systemd/install.md under a real systemd, in namespaces of its own (root)
 	$(BIN)/python -m pytest tests/deploy/test_systemd_install.py -q $(ARGS)
 
+$(VENV)/.site: requirements-site.lock $(VENV)/.ready
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-site.lock
+	@touch $@
+
+.PHONY: site
+site: $(VENV)/.site ## Build the documentation into build/site, and check its links and that nothing comes from outside
+	$(BIN)/zensical build --clean --strict
+	$(BIN)/python -m tests.site build/site
+
 .PHONY: check
-check: lint type check-deploy check-watch try-systemd test ## Everything CI runs
+check: lint type site check-deploy check-watch try-systemd test ## Everything CI runs
 
 .PHONY: clean
 clean: ## Remove the environment and caches
