@@ -66,7 +66,9 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 @every_page
 def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     """Files must be there; a part of a page must have its heading."""
-    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)]+))?\)", page.read_text("utf-8")):
+    text = page.read_text("utf-8")
+    pictures = [(target, "") for target in re.findall(r'<img src="([^"]+)"', text)]
+    for target, anchor in [*re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)]+))?\)", text), *pictures]:
         file = page.parent / target if target else page
         assert file.exists(), target
         if anchor:
