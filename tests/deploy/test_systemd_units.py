@@ -43,9 +43,11 @@ def verify(analyze: list[str], folder: Path, texts: dict[str, str]) -> str:
     for target in TARGETS:
         (units / f"{target}.target").write_text("[Unit]\nDefaultDependencies=no\n", "utf-8")
     for name, text in texts.items():
+        (units / name).parent.mkdir(exist_ok=True)
         (units / name).write_text(text, "utf-8")
+    judged = [name for name in texts if not name.endswith(".conf")]
     done = subprocess.run(
-        [*analyze, "verify", f"--root={folder}", *texts], capture_output=True, text=True, check=False
+        [*analyze, "verify", f"--root={folder}", *judged], capture_output=True, text=True, check=False
     )
     return done.stderr + ("" if done.returncode == 0 else f"exit code {done.returncode}")
 
@@ -129,5 +131,17 @@ def test_a_drain_has_time_and_a_missed_watchdog_ends_the_service(service: str) -
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_secret_has_the_name_of_a_setting(service: str) -> None:
     credentials = [value.partition(":")[0] for value in settings_of(service)["LoadCredential"]]
+    assert credentials
+    assert [name for name in credentials if name not in variable_names()] == []
+
+
+def test_the_drop_in_of_the_page_is_understood(systemd_analyze: list[str], tmp_path: Path) -> None:
+    """install.md gives it for the secrets that not every site has."""
+    (block,) = re.findall(r"```ini\n(.*?)```", (FOLDER / "install.md").read_text("utf-8"), re.DOTALL)
+    place = "notifier.service.d/secrets.conf"
+    assert verify(systemd_analyze, tmp_path / "right", units() | {place: block}) == ""
+    wrong = block.replace("LoadCredential", "LoadCredentials")
+    assert "LoadCredentials" in verify(systemd_analyze, tmp_path / "wrong", units() | {place: wrong})
+    credentials = re.findall(r"LoadCredential=(\w+):", block)
     assert credentials
     assert [name for name in credentials if name not in variable_names()] == []

@@ -25,6 +25,7 @@ RUN = {
     ("README.md", "sh"): "tests/integration/test_documented_commands.py",
     ("README.md", "python"): "tests/acceptance/test_documented_publishing.py",
     ("README.md", "sql"): "tests/integration/test_documented_queries.py",
+    ("deploy/systemd/install.md", "ini"): "tests/deploy/test_systemd_units.py",
     ("deploy/systemd/install.md", "sh"): "tests/deploy/test_systemd_install.py",
     ("docs/api.md", "bash"): "tests/acceptance/test_api_way.py",
     ("docs/api.md", "sh"): "tests/integration/test_documented_commands.py",
