@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,10 @@ def test_the_metrics_of_a_worker_at_work_obey_the_conventions_and_name_nobody(wa
     assert samples["notifier_consumer_state", "consuming"].value == 1
     assert samples["notifier_mails_finished_total", "none", "sent"].value == 1
     assert samples["notifier_links_lost_total", "broker"].value == 0
+    assert samples["notifier_dead_letters",].value == 0
+    for sign_of_life in ("main_loop_last_turn", "database_last_success"):
+        seen = samples[f"notifier_{sign_of_life}_timestamp_seconds",].value
+        assert abs(time.time() - seen) < 60
     (name,) = database.rows("SELECT name FROM customers")[0]
     for secret in (str(name), "@", str(JOB), "localhost"):
         assert secret not in page
