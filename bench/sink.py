@@ -177,8 +177,8 @@ def start(*, slow: float = 0.0, record: Path | None = None, keep: Path | None = 
     command += ["--record", str(record)] if record is not None else []
     command += ["--keep", str(keep)] if keep is not None else []
     with _ended(subprocess.Popen(command, stdout=subprocess.PIPE, text=True)) as process:
-        assert process.stdout is not None
-        yield Running(port=int(process.stdout.readline()), name="the sink of this bench (Python)")
+        line = process.stdout.readline() if process.stdout is not None else ""
+        yield Running(port=int(line), name="the sink of this bench (Python)")
 
 
 def _in_c() -> str | None:

@@ -26,9 +26,8 @@ def read(folder: Path) -> list[Ready]:
     mails = []
     for path in sorted(folder.glob("*.eml")):
         data = path.read_bytes()
-        sender, to = _FROM.search(data), _TO.search(data)
-        assert sender and to, path
-        mails.append((sender[1].decode(), to[1].decode(), data))
+        ((sender,), (to,)) = _FROM.findall(data), _TO.findall(data)
+        mails.append((sender.decode(), to.decode(), data))
     return mails
 
 

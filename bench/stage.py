@@ -240,7 +240,9 @@ class Scene:
 
     def took(self, since: float) -> float:
         """Return the seconds from a time of day to the last row that was sent."""
-        ((last,),) = self.database.rows("SELECT extract(epoch FROM max(sent_at))::float8 FROM notification_events")
+        ((last,),) = self.database.rows(
+            "SELECT extract(epoch FROM max(sent_at))::float8 FROM notification_events"
+        )
         return float(str(last)) - since
 
     def check(self, customers: Sequence[Customer], numbers: Sequence[int]) -> None:
@@ -257,7 +259,9 @@ class Scene:
             for number, customer in sorted(zip(numbers, customers, strict=True), key=lambda pair: pair[0])
         ]
         if [tuple(row) for row in rows] != expected:
-            raise RuntimeError(f"the rows are not the expected ones: {rows[:3]} … instead of {expected[:3]} …")
+            raise RuntimeError(
+                f"the rows are not the expected ones: {rows[:3]} … instead of {expected[:3]} …"
+            )
 
 
 @contextlib.contextmanager
@@ -284,7 +288,9 @@ def scene(given: Services, database: Database, *, workers: int, **settings: obje
         "logging__format": "json",
         **settings,
     }
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("NOTIFIER_", "EMAIL_"))}
+    environ = {
+        name: value for name, value in os.environ.items() if not name.startswith(("NOTIFIER_", "EMAIL_"))
+    }
     environ |= {f"NOTIFIER_{name.upper()}": str(value) for name, value in chosen.items()}
     broker_topology.ensure(given.amqp_url, topology)
     with contextlib.ExitStack() as stack:

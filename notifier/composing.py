@@ -12,7 +12,7 @@ from notifier.domain.errors import HeaderInjection, InvalidAddress, RenderError,
 from notifier.domain.event_texts import read_traceparent
 from notifier.domain.headers import mailbox
 from notifier.domain.mail import MailFacts, assemble, encode_body
-from notifier.domain.vocabulary import FaultCause, Phase
+from notifier.domain.vocabulary import FaultCause, Phase, Rule
 from notifier.rendering.site import Customer, Reader
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _KEPT_BODIES = 64  # about 40 KB each
 
-_Key = tuple[int, Reader, str | None]
+_Key = tuple[int, str, str, str | None, Rule | None]  # the rule where the body differs by it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,19 +86,18 @@ class Composer:
         self, mail: Mail, batch: Batch, document: Mapping[str, object], contact: str | None
     ) -> tuple[EncodedBody, str | None]:
         reader = Reader(locale=batch.locale, timezone=mail.reader_timezone or batch.timezone, rule=mail.rule)
-        key = (mail.job_event_id, reader, contact)
+        place = (mail.job_event_id, reader.locale, reader.timezone, contact)
         with self._lock:
-            kept = self._bodies.get(key)
-            if kept is not None:
-                self._bodies.move_to_end(key)
-                return kept
+            kept = self._bodies.get((*place, None)) or self._bodies.get((*place, reader.rule))
+        if kept is not None:
+            return kept
         customer = Customer(
             id=batch.customer_id, name=batch.customer_name, locale=batch.locale, timezone=batch.timezone
         )
         body = self._renderer.body(document, customer, reader, contact=contact, unsubscribe=self._personal)
         made = (encode_body(body), body.note)
         with self._lock:
-            self._bodies[key] = made
+            self._bodies[(*place, None if body.reasons else reader.rule)] = made
             if len(self._bodies) > _KEPT_BODIES:
                 self._bodies.popitem(last=False)
         return made
@@ -123,6 +122,7 @@ class Composer:
             job_id=mail.job_id,
             compliance_result_id=mail.compliance_result_id,
             trace_id=traceparent.split("-")[1] if traceparent else None,
+            rule=mail.rule,
         )
 
     def _unsubscribe_url(self, mail: Mail) -> str | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from markupsafe import escape
+
 from notifier.domain.errors import RenderError
 from notifier.domain.headers import clean_header
-from notifier.domain.mail import Body
+from notifier.domain.mail import Body, Both
 from notifier.domain.vocabulary import MAIL_TYPES
+from notifier.rendering import filters, story, subjects
 from notifier.rendering import language as languages
-from notifier.rendering import story, subjects
 from notifier.rendering.brand import PLAIN
 from notifier.rendering.compose import Sources
 from notifier.rendering.customer_sets import CustomerSets
@@ -86,7 +88,8 @@ class Renderer:
     ) -> Body:
         """Return what all recipients of this kind read. Raises RenderError.
 
-        With `unsubscribe` the body has a place for the personal link (UNSUBSCRIBE_PLACEHOLDER).
+        With `unsubscribe` the body has a place for the personal link (UNSUBSCRIBE_PLACEHOLDER). Unless the customer has
+        templates of its own it is the same for every rule of the reader, and has a place for the reason.
         """
         own = self.customers.of(customer.id)
         look = self._brand(own)
@@ -98,13 +101,15 @@ class Renderer:
                 told,
                 english,
                 document,
-                rule=reader.rule,
                 contact=look.contact or contact,
                 unsubscribe=unsubscribe,
             )
         except TEMPLATE_FAULTS as exc:
             raise RenderError(f"the event cannot be told: {type(exc).__name__}: {exc}") from exc
-        text, html, note = self._rendered(event_type, story.event_state(document), own, context, told)
+        reasons = story.reasons(told, event_type)
+        text, html, note, shared = self._rendered(
+            event_type, story.event_state(document), own, context, told, why=reasons[reader.rule]
+        )
         return Body(
             text=text,
             html=html,
@@ -113,6 +118,9 @@ class Renderer:
             list_name=story.list_name(told, event_type),
             severity=story.severity(document),
             note=note,
+            reasons={rule: Both(filters.wrap(why), str(escape(why))) for rule, why in reasons.items()}
+            if shared
+            else {},
         )
 
     def test_mail(
@@ -129,7 +137,7 @@ class Renderer:
         state = STATES["test", ""]
         told = self._telling(customer, look, customer.locale, timezone or customer.timezone)
         context = story.server_story(told, facts, contact=look.contact or contact)
-        text, html, note = self._rendered("test", state, own, context, told)
+        text, html, note, _ = self._rendered("test", state, own, context, told, why=str(context["why"]))
         title = story.test_title(told)
         return self._subject("test", tag=state.tag, base=title, title=title), Body(
             text=text,
@@ -148,8 +156,13 @@ class Renderer:
         own: CustomerSet | None,
         context: Mapping[str, object],
         told: Telling,
-    ) -> tuple[str, str, str | None]:
-        """Return text, HTML, and why they are the built-in ones although the customer has a set."""
+        *,
+        why: str,
+    ) -> tuple[str, str, str | None, bool]:
+        """Return text, HTML, why they are the built-in ones although the customer has a set, and whether they are.
+
+        A customer's own templates may do anything with the reason, so they get it itself.
+        """
         look = self._brand(own)
         note = own.problem if own else None
         if own and mail_type in own.mail_types:
@@ -160,15 +173,15 @@ class Renderer:
                     own,
                     mail_type,
                     theme=theme,
-                    context=context,
+                    context={**context, "why": why},
                     language=told.language.code,
                 )
             except RenderError as exc:
                 note = f"{exc}; the built-in mail was used"
             else:
-                return text, html, note
+                return text, html, note, False
         compiled = self._compiled(mail_type, state.colour, look.theme(state.colour))
-        return (*compiled.render(context, told.language), note)
+        return (*compiled.render(context, told.language), note, True)
 
     def _compiled(self, mail_type: MailType, colour: Colour, own_theme: dict[str, str]) -> Compiled:
         if not own_theme:

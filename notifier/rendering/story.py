@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from notifier.domain.mail import UNSUBSCRIBE_PLACEHOLDER
+from notifier.domain.mail import REASON_PLACEHOLDER, UNSUBSCRIBE_PLACEHOLDER
 from notifier.rendering import compliance_story, job_story, subjects
 from notifier.rendering.cleaning import one_line
 from notifier.rendering.states import TOPICS, state_of
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from notifier.domain.vocabulary import EventType
+    from notifier.domain.vocabulary import EventType, Rule
     from notifier.rendering.states import State
 
-_REASONS = {
+_REASONS: dict[Rule, str] = {
     "role_default": mark(
         "You get this mail because mails about %(topic)s are on by default for your role at %(customer)s."
     ),
@@ -71,22 +71,23 @@ def event_story(
     english: Telling,
     document: Mapping[str, object],
     *,
-    rule: str,
     contact: str | None,
     unsubscribe: bool,
 ) -> dict[str, object]:
-    """Return the context of an event's templates. `english` is the same telling in English."""
+    """Return the context of an event's templates. `english` is the same telling in English.
+
+    `why` is a placeholder: the templates need not be rendered once more for every rule.
+    """
     event_type = event_type_of(document)
     data = part(document, "data")
     job, result = part(data, "job"), part(data, "compliance_result")
     is_job = event_type != "compliance_violation"
     topic = t.gettext(TOPICS[event_type])
-    customer = one_line(t.customer.name, 120)
     told = _job(t, event_type, job) if is_job else _violation(t, result, job)
     return {
         **_shell(t, event_state(document), subjects.title(document)),
         **told,
-        "why": t.gettext(_REASONS.get(rule, _REASONS["role_default"]), customer=customer, topic=topic),
+        "why": REASON_PLACEHOLDER,
         "settings": t.link("preferences"),
         "unsubscribe": (
             (t.gettext("Unsubscribe from mails about %(topic)s", topic=topic), UNSUBSCRIBE_PLACEHOLDER)
@@ -98,6 +99,13 @@ def event_story(
         if t.language.code != english.language.code
         else None,
     }
+
+
+def reasons(t: Telling, event_type: EventType) -> dict[Rule, str]:
+    """Return, for every rule that sends mails, the sentence that tells the reader of it."""
+    topic = t.gettext(TOPICS[event_type])
+    customer = one_line(t.customer.name, 120)
+    return {rule: t.gettext(sentence, customer=customer, topic=topic) for rule, sentence in _REASONS.items()}
 
 
 def list_name(t: Telling, event_type: EventType) -> str:

@@ -53,7 +53,7 @@ def build(sample: Sample) -> Mail:
         )
         url = UNSUBSCRIBE_LINK
     data = sample.document["data"]
-    text, html = body.personal(url)
+    text, html = body.personal(url, sample.reader.rule)
     facts = MailFacts(
         mail_type=sample.mail_type,
         product=SITE.product,
@@ -68,6 +68,7 @@ def build(sample: Sample) -> Mail:
         date=datetime(2025, 3, 4, 2, 6, 13, tzinfo=UTC),
         job_id=data.get("job", {}).get("id"),
         compliance_result_id=data.get("compliance_result", {}).get("id"),
+        rule=sample.reader.rule,
     )
     raw = assemble(facts, encode_body(body), url)
     return Mail(sample=sample, subject=subject, text=text, html=html, body=body, raw=raw)

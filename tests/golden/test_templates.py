@@ -45,9 +45,10 @@ def context(sample: Sample) -> dict[str, object]:
         customer=sample.customer,
         product="Webnet",
     )
-    return story.event_story(
-        told, told, sample.document, rule="role_default", contact=CONTACT, unsubscribe=True
-    ) | {"unsubscribe": ("Unsubscribe", "https://app.example.com/u/x")}
+    return story.event_story(told, told, sample.document, contact=CONTACT, unsubscribe=True) | {
+        "unsubscribe": ("Unsubscribe", "https://app.example.com/u/x"),
+        "why": "You asked for it.",
+    }
 
 
 def shape(element: lxml.html.HtmlElement) -> object:

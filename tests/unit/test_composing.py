@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from email import message_from_bytes
 from pathlib import Path
@@ -103,3 +104,20 @@ def test_a_valid_trace_context_is_told(composer: Composer) -> None:
     mail, batch = claimed(1, traceparent=f"00-{trace}-00f067aa0ba902b7-01")
     message = message_from_bytes(composer.compose(mail, batch, SERVER).data)
     assert trace in [value for name, value in message.items() if "trace" in name.lower()]
+
+
+def test_one_rendering_serves_readers_of_every_rule(composer: Composer) -> None:
+    """Each is told why they get the mail, nobody why another one does."""
+    mail, batch = claimed(2)
+    bodies = {}
+    for rule in ("role_default", "preference_enabled"):
+        message = message_from_bytes(composer.compose(replace(mail, rule=rule), batch, SERVER).data)
+        bodies[rule] = [
+            str(part.get_payload(decode=True)) for part in message.walk() if not part.is_multipart()
+        ]
+    for part in bodies["role_default"]:
+        assert "are on by default" in part
+        assert "you asked for" not in part
+    for part in bodies["preference_enabled"]:
+        assert "you asked for" in part
+        assert "are on by default" not in part

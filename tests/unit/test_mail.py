@@ -13,8 +13,10 @@ from notifier.domain import mail
 from notifier.domain.errors import HeaderInjection, InvalidAddress
 from notifier.domain.headers import clean_header
 from notifier.domain.mail import (
+    REASON_PLACEHOLDER,
     UNSUBSCRIBE_PLACEHOLDER,
     Body,
+    Both,
     MailFacts,
     assemble,
     encode_body,
@@ -35,6 +37,9 @@ LINK_BODY = {
 }
 
 anything = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+sentence = st.lists(
+    st.text(st.characters(exclude_categories=["Cs", "C", "Z"]) | st.just(" "), min_size=1), min_size=1
+)
 content = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("\n\t.=\r"), max_size=150)
 
 
@@ -89,19 +94,19 @@ def test_every_header_of_a_failed_job_is_there_byte_for_byte() -> None:
     raw = assemble(facts(trace_id="4bf92f3577b34da6a3ce929d0e0e4736"), encode_body(body()), URL)
     assert raw.partition(b"\r\n\r\n")[0].decode().split("\r\n") == [
         'From: "Webnet (Acme)" <webnet@example.com>',
-        "To: anna@example.org",
         "Reply-To: noc@example.com",
         "Subject: [Failed] Config backup #4812 - Acme",
+        "To: anna@example.org",
         "Date: Tue, 04 Mar 2025 02:06:13 +0100",
         "Message-ID: <0193@example.com>",
+        f"List-Unsubscribe: <{URL}>" if len(URL) < 59 else "List-Unsubscribe:",
+        *([] if len(URL) < 59 else [f" <{URL}>"]),
+        "List-Unsubscribe-Post: List-Unsubscribe=One-Click",
         "In-Reply-To: <job.1.4812@example.com>",
         "References: <job.1.4812@example.com>",
         "Auto-Submitted: auto-generated",
         "X-Auto-Response-Suppress: All",
         'List-Id: "Failed jobs at Acme" <job-failed.acme.notify.example.com>',
-        f"List-Unsubscribe: <{URL}>" if len(URL) < 59 else "List-Unsubscribe:",
-        *([] if len(URL) < 59 else [f" <{URL}>"]),
-        "List-Unsubscribe-Post: List-Unsubscribe=One-Click",
         "Feedback-ID: job_failed:1:production:webnet",
         "X-Webnet-Event: job_failed",
         "X-Webnet-Job: 4812",
@@ -123,15 +128,29 @@ def test_every_header_of_a_failed_job_is_there_byte_for_byte() -> None:
     customer=anything,
     mail_type=st.sampled_from(MAIL_TYPES),
     url=st.sampled_from([None, URL, "http://localhost:8081/u/x?a=b&c=%3d"]),
+    reason=st.none() | st.builds(Both, sentence.map("\n".join), sentence.map("\n".join)),
 )
 def test_the_fast_mail_is_the_mail_the_standard_library_makes(
-    text: str, html: str, subject: str, name: str, customer: str, mail_type: str, url: str | None
+    text: str,
+    html: str,
+    subject: str,
+    name: str,
+    customer: str,
+    mail_type: str,
+    url: str | None,
+    reason: Both | None,
 ) -> None:
-    """D28: same headers, same bodies, whatever is in them; a personal link changes nothing around it."""
+    """D28: same headers, same bodies, whatever is in them; link and reason change nothing around them."""
+    reasons = {}
+    if reason:
+        reasons = {"role_default": reason, "preference_enabled": Both("other", "other")}
+        text, html = text + REASON_PLACEHOLDER + text, html + REASON_PLACEHOLDER
     if url:
         text, html = text + LINK_BODY["text"] + text, html + LINK_BODY["html"] + html
-    rendered = body(text=text, html=html, sender=name or "x", list_name=customer)
-    about = facts(subject=subject or "x", customer_name=customer or "x", mail_type=mail_type)
+    rendered = body(text=text, html=html, sender=name or "x", list_name=customer, reasons=reasons)
+    about = facts(
+        subject=subject or "x", customer_name=customer or "x", mail_type=mail_type, rule="role_default"
+    )
     raw = assemble(about, encode_body(rendered), url)
     standard = reference(about, rendered, url).as_bytes()
     fast, slow = parsed(raw), parsed(standard)
@@ -169,6 +188,14 @@ def test_one_encoding_serves_every_recipient_with_their_own_link() -> None:
 def test_a_body_with_a_place_for_a_link_needs_one() -> None:
     with pytest.raises(ValueError, match="no link was given"):
         assemble(facts(), encode_body(body(**LINK_BODY)), None)
+
+
+def test_a_body_with_a_place_for_the_reason_needs_one() -> None:
+    encoded = encode_body(body(text=REASON_PLACEHOLDER, reasons={"role_default": Both("a", "b")}))
+    assert contents(parsed(assemble(facts(rule="role_default"), encoded, None)))[0] == "a\n"
+    for rule in (None, "preference_enabled"):
+        with pytest.raises(ValueError, match="none was chosen"):
+            assemble(facts(rule=rule), encoded, None)
 
 
 def test_people_read_their_own_link_in_both_parts() -> None:
