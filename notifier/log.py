@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import logging
 import re
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 from urllib.parse import quote
 
@@ -28,7 +30,8 @@ Format = Literal["auto", "json", "console"]
 MASK = "***"
 MIN_SECRET = 4  # characters; masking shorter ones would tear every line apart
 MAX_DEPTH = 8
-_FIRST = ("timestamp", "level", "event")
+_OURS = ("timestamp", "level")  # written by this module, first in every line
+_FEW = 32  # known texts up to which trying each beats looking up every position
 
 _SECRET_KEY = re.compile(
     r"pass(?!ive|ed|es\b)|pwd|secret|token|authorization|credential|(^|_)keys?$|api_?key", re.IGNORECASE
@@ -44,7 +47,28 @@ _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{6,}={0,2}")
 _LOCAL = r"[^\s@<>\"'(),;:\[\]/*]"
 _ADDRESS = re.compile(rf"(?<!{_LOCAL})(?<!//){_LOCAL}+@[^\s@<>\"'(),;:\[\]/*]+\.[^\s@<>\"'(),;:\[\]/*.]+")
+_BLANK = re.compile(r"\s")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+@lru_cache(maxsize=1024)
+def _is_secret_key(key: str) -> bool:
+    return key not in _HARMLESS_KEYS and _SECRET_KEY.search(key) is not None
+
+
+def _hidden(address: re.Match[str]) -> str:
+    return hidden(address.group())
+
+
+def _within_base64(secret: str) -> set[str]:
+    """Return what base64 of any text with this secret inside contains, whatever stands before it (RFC 4648)."""
+    raw = secret.encode()
+    found = set()
+    for before in range(3):  # octets before it, modulo the three that make four letters
+        letters = base64.b64encode(b"\0" * before + raw).decode()
+        whole = letters[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6]
+        found |= {whole, whole.replace("+", "-").replace("/", "_")}
+    return found
 
 
 class Redactor:
@@ -56,39 +80,63 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._secrets: tuple[str, ...] = ()
+        # Only ever added to, each in one step: other threads read meanwhile.
+        self._secrets: set[str] = set()
+        self._signs: list[str] = []
+        self._beginnings: set[str] = set()
         for secret in secrets:
             self.learn(secret)
 
     def learn(self, secret: str) -> None:
         """Mask `secret` from now on, too: for passwords decrypted later. Callable from any thread."""
-        if len(secret) >= MIN_SECRET:
-            forms = {secret, quote(secret, safe=""), *self._secrets}
-            # The longest first, so that no secret leaves the rest of a longer one behind.
-            self._secrets = tuple(sorted(forms, key=len, reverse=True))
+        if len(secret) < MIN_SECRET or secret in self._secrets:
+            return
+        forms = {secret, quote(secret, safe="")}
+        signs = forms | _within_base64(secret)
+        self._secrets.update(forms)
+        self._beginnings.update([sign[:MIN_SECRET] for sign in signs])
+        self._signs.extend(signs)
 
     def __call__(self, logger: object, method: str, event: MutableMapping[str, Any]) -> EventDict:
         """Return a redacted copy of `event`, its fixed keys first."""
         del logger
         keep_addresses = (event.get("level") or method) == "debug"
-        clean = {key: self._entry(key, value, keep_addresses=keep_addresses) for key, value in event.items()}
-        ordered: dict[str, Any] = {key: clean.pop(key) for key in _FIRST if key in clean}
-        return ordered | clean
+        clean: dict[str, Any] = {key: event[key] for key in _OURS if key in event}
+        if "event" in event:
+            clean["event"] = self._entry("event", event["event"], keep_addresses=keep_addresses)
+        for key, value in event.items():
+            if key not in clean:
+                clean[key] = self._entry(key, value, keep_addresses=keep_addresses)
+        return clean
 
     def text(self, text: str, *, keep_addresses: bool = False) -> str:
         """Return `text` without secrets, and with addresses shortened unless they are to be kept."""
-        for secret in self._secrets:
-            if secret in text:
+        if self._may_show_a_secret(text):
+            # The longest first, so that no secret leaves the rest of a longer one behind.
+            for secret in sorted(
+                [secret for secret in list(self._secrets) if secret in text], key=len, reverse=True
+            ):
                 text = text.replace(secret, MASK)
-        text = _URL_PASSWORD.sub(rf"\1{MASK}@", text)
-        text = _NAMED_SECRET.sub(rf"\1{MASK}", text)
-        text = _BEARER.sub(rf"\1 {MASK}", text)
-        if self._secrets:
+        # Most texts have nothing of what the costlier searches look for.
+        if "://" in text:
+            text = _URL_PASSWORD.sub(rf"\1{MASK}@", text)
+        if "=" in text or ":" in text:
+            text = _NAMED_SECRET.sub(rf"\1{MASK}", text)
+        if _BLANK.search(text):
+            text = _BEARER.sub(rf"\1 {MASK}", text)
+        if self._may_show_a_secret(text):
             text = _BASE64.sub(self._base64, text)
-        return text if keep_addresses else _ADDRESS.sub(lambda match: hidden(match.group()), text)
+        return text if keep_addresses or "@" not in text else _ADDRESS.sub(_hidden, text)
+
+    def _may_show_a_secret(self, text: str) -> bool:
+        """Tell whether the costlier search for known secrets is worth it; a worker may know thousands."""
+        if len(self._signs) <= _FEW:
+            return any(sign in text for sign in self._signs)
+        beginnings = self._beginnings
+        return any(text[at : at + MIN_SECRET] in beginnings for at in range(len(text) - MIN_SECRET + 1))
 
     def _entry(self, key: str, value: object, *, keep_addresses: bool, depth: int = 0) -> object:
-        if value is not None and key not in _HARMLESS_KEYS and _SECRET_KEY.search(key):
+        if value is not None and _is_secret_key(key):
             return MASK
         return self._value(value, keep_addresses=keep_addresses or key in _SHOWN_IN_FULL, depth=depth)
 
@@ -117,7 +165,7 @@ class Redactor:
             raw = base64.b64decode(padded)
         except binascii.Error:
             return text
-        return MASK if any(secret.encode() in raw for secret in self._secrets) else text
+        return MASK if any(secret.encode() in raw for secret in list(self._secrets)) else text
 
 
 def _printable(_logger: object, _method: str, event: MutableMapping[str, Any]) -> EventDict:
@@ -180,8 +228,16 @@ def configure(
     return redactor
 
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode  # made once; json.dumps makes one per line
+
+
+def _json(event: EventDict, **_: object) -> str:
+    """Return one line; after the redactor everything in it is plain JSON."""
+    return _encode(event)
+
+
 def _renderers(format: Format, stream: TextIO) -> list[Processor]:  # noqa: A002 - named as the key of the configuration
     terminal = stream.isatty()
     if format == "json" or (format == "auto" and not terminal):
-        return [structlog.processors.JSONRenderer(ensure_ascii=False)]
+        return [structlog.processors.JSONRenderer(serializer=_json)]
     return [_printable, structlog.dev.ConsoleRenderer(colors=terminal)]

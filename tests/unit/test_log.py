@@ -6,10 +6,13 @@ import json
 import logging
 import time
 import warnings
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
 
 from notifier import log
 
@@ -94,6 +97,29 @@ def test_a_secret_learned_later_is_masked_from_then_on() -> None:
     log.configure("info", "json", [], stream).learn("late-secret")
     structlog.get_logger().info("login_failed", reply="no late-secret here")
     assert json.loads(stream.getvalue())["reply"] == "no *** here"
+
+
+@pytest.mark.parametrize("known", [1, 5000])
+@given(before=st.binary(max_size=7), after=st.binary(max_size=7))
+def test_a_known_secret_is_found_in_base64_wherever_it_stands(
+    known: int, before: bytes, after: bytes
+) -> None:
+    redactor = _redactor_of(known)
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        shown = encode(before + CANARY.encode() + after).decode()
+        assert redactor.text(f"said {shown} there") == "said *** there"
+
+
+@cache
+def _redactor_of(known: int) -> log.Redactor:
+    """As of a worker with so many customers."""
+    return log.Redactor([CANARY, *(f"password-{n}" for n in range(known - 1))])
+
+
+def test_thousands_of_known_secrets_are_all_masked() -> None:
+    redactor = _redactor_of(5000)
+    assert redactor.text("no password-4711x here, nor " + CANARY) == "no ***x here, nor ***"
+    assert redactor.text("nothing of the kind") == "nothing of the kind"
 
 
 @pytest.mark.parametrize(
