@@ -15,7 +15,7 @@ from notifier.rendering.site import Customer
 from notifier.store import audience, inbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from uuid import UUID
 
     from sqlalchemy.engine import Connection
@@ -136,11 +136,17 @@ class Planner:
             compliance_result_id=event.compliance_result_id,
             trace_id=event.traceparent.split("-")[1] if event.traceparent else None,
             expire_after=self._rules.expire_after,
-            mails=tuple(self._mail(one, account, subject) for one in selection.recipients),
+            mails=self._mails(selection.recipients, account, subject),
         )
 
+    def _mails(
+        self, chosen: Sequence[recipients.Recipient], account: audience.Account, subject: str
+    ) -> tuple[inbox.NewMail, ...]:
+        domain = self._message_id_domain(account)
+        return tuple(self._mail(one, account, subject, domain) for one in chosen)
+
     def _mail(
-        self, recipient: recipients.Recipient, account: audience.Account, subject: str
+        self, recipient: recipients.Recipient, account: audience.Account, subject: str, domain: str
     ) -> inbox.NewMail:
         reason, error = self._hopeless(recipient, account)
         return inbox.NewMail(
@@ -149,7 +155,7 @@ class Planner:
             recipient_key=recipient.recipient_key,
             rule=recipient.rule,
             subject=subject,
-            message_id=message_id(self._new_uuid(), self._message_id_domain(account)),
+            message_id=message_id(self._new_uuid(), domain),
             failure_reason=reason,
             error=error or account.held_because,
         )

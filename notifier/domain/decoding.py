@@ -52,6 +52,8 @@ def read_json(body: bytes, *, content_encoding: str | None, max_bytes: int = MAX
 
 def clean_text(text: str) -> str:
     """`text` as PostgreSQL and a mail can hold it. Raises InvalidEvent(bad_json) on half a surrogate pair."""
+    if text.isascii() and text.isprintable():
+        return text
     if _SURROGATE.search(text):
         raise InvalidEvent(
             "bad_json", "a text has half a surrogate pair (\\ud800-\\udfff); send whole characters"
@@ -80,6 +82,8 @@ def _text(body: bytes, *, content_encoding: str | None, max_bytes: int) -> str:
 
 def _check_depth(text: str) -> None:
     """Count brackets outside strings, because the parser itself would exhaust the stack (B7, B8)."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return  # in strings or not
     depth = 0
     for match in _STRING_OR_BRACKET.finditer(text):
         found = match.group()

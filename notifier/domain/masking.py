@@ -6,6 +6,7 @@ Rather too much is hidden than a secret shown; sentences about passwords ("passw
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from notifier.domain.secret_names import is_secret_name
@@ -16,10 +17,7 @@ if TYPE_CHECKING:
 
 MASK: Final = "********"
 
-# Most texts have no hint of a secret at all.
-_ANY_HINT: Final = re.compile(
-    "|".join(sorted({re.escape(hint) for one in SECRET_PATTERNS for hint in one.hints}))
-)
+_HINTS: Final = tuple(sorted({hint for one in SECRET_PATTERNS for hint in one.hints}))
 _OPENING_QUOTE: Final = re.compile(r"""(?:\\?["'])?""")
 # An odd number of backslashes before the letter; an even one is a text with backslashes (RFC 8259 section 7).
 _ESCAPED: Final = re.compile(r"(?<!\\)((?:\\\\)*+)\\([nrt])")
@@ -27,14 +25,18 @@ _QUOTE: Final = re.compile(r'(?<!\\)"')
 _UNESCAPED: Final = {"n": "\n", "r": "\r", "t": "\t"}
 _ASIDE: Final = str.maketrans("\n\r\t", "\x1c\x1d\x1e")  # real ones, which JSON has between its values only
 _BACK: Final = str.maketrans("\x1c\x1d\x1e", "\n\r\t")
+_SHORT: Final = 40  # characters of a name worth remembering
 _BASE64_LINE: Final = re.compile(r"[ \t]*[A-Za-z0-9+/]{16,}={0,2}[ \t]*(?:\r?\n)?")
 
 
 def mask_text(text: str) -> str:
     """`text` with every secret it shows replaced by eight asterisks."""
-    masked = _mask_key_tail(text)
+    masked = _mask_key_tail(text) if "-----END " in text else text
     lowered = text.lower()
-    if not _ANY_HINT.search(lowered):
+    for hint in _HINTS:  # plain searches: most texts have no hint of a secret at all
+        if hint in lowered:
+            break
+    else:
         return masked
     for pattern in SECRET_PATTERNS:
         if any(hint in lowered for hint in pattern.hints):
@@ -63,12 +65,21 @@ def mask_json(value: JsonValue) -> JsonValue:
         case list():
             return [mask_json(item) for item in value]
         case dict():
-            return {
-                mask_text(name): _mask_leaves(item) if is_secret_name(name) else mask_json(item)
-                for name, item in value.items()
-            }
+            masked: dict[str, JsonValue] = {}
+            for name, item in value.items():
+                shown, secret = _known_name(name) if len(name) <= _SHORT else _name(name)
+                masked[shown] = _mask_leaves(item) if secret else mask_json(item)
+            return masked
         case _:
             return value
+
+
+def _name(name: str) -> tuple[str, bool]:
+    """Return a name without secrets in it, and whether it announces one."""
+    return mask_text(name), is_secret_name(name)
+
+
+_known_name = lru_cache(maxsize=1024)(_name)  # events of one kind have the same few names
 
 
 def _hide(found: re.Match[str]) -> str:
