@@ -12,7 +12,7 @@ from notifier.broker.messages import BrokerMessage, Settle
 from notifier.domain.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 DELIVERY_LIMIT = 20
 
@@ -117,15 +117,16 @@ class FakeLink:
             arrived = self._deliver()
         return arrived
 
-    def settle(self, held: Held, verdict: Settle) -> None:
+    def settle(self, settled: Sequence[tuple[Held, Settle]]) -> None:
         self._check()
-        if held.channel != self._number or held.tag not in self.held:
-            return
-        queued = self.held.pop(held.tag)
-        if verdict is Settle.ACK:
-            self._broker.acked.append(queued.body)
-        else:
-            self._broker.dead.append(queued)
+        for held, verdict in settled:
+            if held.channel != self._number or held.tag not in self.held:
+                continue
+            queued = self.held.pop(held.tag)
+            if verdict is Settle.ACK:
+                self._broker.acked.append(queued.body)
+            else:
+                self._broker.dead.append(queued)
 
     def requeue_held(self) -> None:
         self._check()

@@ -30,12 +30,10 @@ class Mutation:
 
 _ACK_FIRST = """\
                 from notifier.broker.messages import Settle
-                for one in batch:
-                    link.settle(one, Settle.ACK)
+                link.settle([(one, Settle.ACK) for one in batch])
                 verdicts = self._on_batch("""
 _SETTLE = """\
-            for one, verdict in zip(batch, verdicts, strict=True):
-                link.settle(one, verdict)"""
+            link.settle(list(zip(batch, verdicts, strict=True)))"""
 _STAMP_FENCE = (
     "WHERE id = ANY(%(ids)s) AND lock_token = %(token)s::uuid AND status = 'pending' AND lease_until > now()"
 )

@@ -170,8 +170,7 @@ class Consumer:
             if widen:
                 # Before the ack: with prefetch 1 nothing else can be on its way, so nothing bounces.
                 link.cancel()
-            for one, verdict in zip(batch, verdicts, strict=True):
-                link.settle(one, verdict)
+            link.settle(list(zip(batch, verdicts, strict=True)))
             del held[: len(batch)]
             self._reconnect.reset()
             self._failed_batches.reset()

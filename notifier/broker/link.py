@@ -17,6 +17,8 @@ from notifier.broker.topology import ensure_on
 from notifier.domain.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
     from pika.frame import Method
     from pika.spec import Basic, BasicProperties
@@ -50,8 +52,8 @@ class Link(Protocol):
     def poll(self, seconds: float) -> list[Held]:
         """Serve the connection, for at most `seconds` when nothing comes, and hand over what arrived."""
 
-    def settle(self, held: Held, verdict: Settle) -> None:
-        """Ack or reject one message. A message of another channel, or settled before, is left alone (T5)."""
+    def settle(self, settled: Sequence[tuple[Held, Settle]]) -> None:
+        """Ack or reject messages. One of another channel, or settled before, is left alone (T5)."""
 
     def requeue_held(self) -> None:
         """Give all that is held back to the queue at once: one count each (D8)."""
@@ -100,19 +102,29 @@ class PikaLink:
         arrived, self._arrived = self._arrived, []
         return arrived
 
-    def settle(self, held: Held, verdict: Settle) -> None:
+    def settle(self, settled: Sequence[tuple[Held, Settle]]) -> None:
         """See `Link`."""
-        if held.channel != self._number or held.tag not in self._live_tags:
-            _log.warning(
-                "stale_delivery_tag_dropped", tag=held.tag, channel=held.channel, current=self._number
-            )
+        verdicts = {held.tag: verdict for held, verdict in settled if self._is_live(held)}
+        if not verdicts:
             return
-        self._live_tags.discard(held.tag)
-        with broker_faults("settling a message"):
-            if verdict is Settle.ACK:
-                self._channel.basic_ack(held.tag)
-            else:
-                self._channel.basic_reject(held.tag, requeue=False)
+        last = max(verdicts)
+        oldest = verdicts.keys() == {tag for tag in self._live_tags if tag <= last}
+        self._live_tags -= verdicts.keys()
+        with broker_faults("settling messages"):
+            if oldest and all(verdict is Settle.ACK for verdict in verdicts.values()):
+                self._channel.basic_ack(last, multiple=True)  # one frame and one write for the whole batch
+                return
+            for tag, verdict in verdicts.items():
+                if verdict is Settle.ACK:
+                    self._channel.basic_ack(tag)
+                else:
+                    self._channel.basic_reject(tag, requeue=False)
+
+    def _is_live(self, held: Held) -> bool:
+        if held.channel == self._number and held.tag in self._live_tags:
+            return True
+        _log.warning("stale_delivery_tag_dropped", tag=held.tag, channel=held.channel, current=self._number)
+        return False
 
     def requeue_held(self) -> None:
         """See `Link`."""

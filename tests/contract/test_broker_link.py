@@ -115,7 +115,7 @@ def test_no_more_than_the_prefetch_is_handed_out_unsettled(side: Side) -> None:
     link.subscribe(2)
     held = collect(link, 2)
     assert link.poll(0.2) == []
-    link.settle(held[0], Settle.ACK)
+    link.settle([(held[0], Settle.ACK)])
     assert bodies(collect(link, 1)) == [b"c"]
     link.close()
 
@@ -124,7 +124,7 @@ def test_an_acked_message_is_gone_for_good(side: Side) -> None:
     side.publish(b"a", b"b")
     link = side.open()
     link.subscribe(10)
-    link.settle(collect(link, 2)[0], Settle.ACK)
+    link.settle([(collect(link, 2)[0], Settle.ACK)])
     link.close()
     assert side.has_ready(1)
 
@@ -134,7 +134,7 @@ def test_a_rejected_message_is_a_dead_letter(side: Side) -> None:
     link = side.open()
     link.subscribe(10)
     for one, verdict in zip(collect(link, 2), (Settle.REJECT, Settle.ACK), strict=True):
-        link.settle(one, verdict)
+        link.settle([(one, verdict)])
     link.close()
     assert side.dead() == [b"bad"]
     assert side.has_ready(0)
@@ -159,7 +159,7 @@ def test_giving_back_nothing_is_allowed(side: Side) -> None:
     link = side.open()
     link.requeue_held()
     link.subscribe(10)
-    link.settle(collect(link, 1)[0], Settle.ACK)
+    link.settle([(collect(link, 1)[0], Settle.ACK)])
     link.requeue_held()
     link.close()
     assert side.has_ready(0)
@@ -182,7 +182,7 @@ def test_a_cancelled_link_receives_nothing_but_can_settle_what_it_holds(side: Si
     link.cancel()
     side.publish(b"b")
     assert link.poll(0.2) == []
-    link.settle(held[0], Settle.ACK)
+    link.settle([(held[0], Settle.ACK)])
     link.close()
     assert side.has_ready(1)
 
@@ -195,16 +195,42 @@ def test_cancelling_twice_is_allowed(side: Side) -> None:
     link.close()
 
 
+def test_a_batch_is_acked_as_a_whole_and_nothing_beside_it(side: Side) -> None:
+    """What was handed out before or behind it and is not settled comes back."""
+    side.publish(b"a", b"b", b"c", b"d", b"e")
+    link = side.open()
+    link.subscribe(10)
+    held = collect(link, 5)
+    link.settle([(one, Settle.ACK) for one in held[:2]])
+    link.settle([(held[3], Settle.ACK)])
+    link.close()
+    again = side.open()
+    again.subscribe(10)
+    assert bodies(collect(again, 2)) == [b"c", b"e"]
+    again.close()
+
+
+def test_a_refused_message_is_refused_whatever_its_neighbours_are(side: Side) -> None:
+    side.publish(b"a", b"bad", b"c")
+    link = side.open()
+    link.subscribe(10)
+    verdicts = (Settle.ACK, Settle.REJECT, Settle.ACK)
+    link.settle(list(zip(collect(link, 3), verdicts, strict=True)))
+    link.close()
+    assert side.dead() == [b"bad"]
+    assert side.has_ready(0)
+
+
 def test_a_message_settled_twice_harms_nobody(side: Side) -> None:
     """T5: on RabbitMQ a repeated tag would close the channel."""
     side.publish(b"a", b"b")
     link = side.open()
     link.subscribe(10)
     first, second = collect(link, 2)
-    link.settle(first, Settle.ACK)
-    link.settle(first, Settle.ACK)
-    link.settle(first, Settle.REJECT)
-    link.settle(second, Settle.ACK)
+    link.settle([(first, Settle.ACK)])
+    link.settle([(first, Settle.ACK)])
+    link.settle([(first, Settle.REJECT)])
+    link.settle([(second, Settle.ACK)])
     assert link.poll(0.1) == []
     link.close()
     assert side.has_ready(0)
@@ -221,7 +247,7 @@ def test_a_tag_of_an_older_channel_settles_nothing_on_the_new_one(side: Side) ->
     new.subscribe(1)
     current = collect(new, 1)[0]
     assert current.tag == stale.tag
-    new.settle(stale, Settle.ACK)
+    new.settle([(stale, Settle.ACK)])
     new.poll(0.1)
     new.close()
     assert side.has_ready(1)
