@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from functools import lru_cache
 
 _ANSI = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])"
@@ -16,6 +17,7 @@ _INVISIBLE = re.compile(
 )
 # Mails are pasted and forwarded into systems that run templates of their own; ours are done by then.
 _DELIMITERS = re.compile(r"\{(?=[{%#])|(?<=[%#])(?=\})|\}(?=\})")
+_SHORT = 80  # characters of a text worth remembering
 _SCAN_LIMIT = 20_000  # characters looked at before cutting; far above every limit of a mail
 
 
@@ -40,7 +42,14 @@ def one_line(value: object, limit: int = 200) -> str:
     if value is None:
         return ""
     text = str(value).lower() if isinstance(value, bool) else str(value)
+    return _known_line(text, limit) if len(text) <= _SHORT else _line(text, limit)
+
+
+def _line(text: str, limit: int) -> str:
     return cut(" ".join(clean(text).split()), limit)
+
+
+_known_line = lru_cache(maxsize=4096)(_line)  # names of devices, people and customers come again and again
 
 
 def lines(text: str, *, max_lines: int, max_characters: int) -> tuple[list[str], bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import StrictUndefined, Template, TemplateError, pass_eval_context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -86,9 +86,19 @@ def _compiled(name: str, source: str, *, html: bool, is_safe: Callable[[str], bo
         raise ConfigurationError([f"template {name}, joined line {line}: {exc}"]) from exc
 
 
+class _Environment(ImmutableSandboxedEnvironment):
+    """A sandbox that looks into a dict first: templates get dicts, whose attributes are no business of theirs."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:  # noqa: ANN401 - as Jinja2 has it
+        """Return an entry or a safe attribute, or something undefined."""
+        if type(obj) is dict and attribute in obj:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
+
+
 def environment(*, html: bool, is_safe: Callable[[str], bool]) -> ImmutableSandboxedEnvironment:
     """Return an environment without a loader: everything a template includes was joined before."""
-    env = ImmutableSandboxedEnvironment(
+    env = _Environment(
         autoescape=html,
         undefined=StrictUndefined,
         trim_blocks=True,

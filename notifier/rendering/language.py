@@ -19,7 +19,7 @@ from notifier.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
+    from datetime import date, datetime
     from pathlib import Path
 
 ENGLISH = "en"
@@ -64,7 +64,7 @@ class Language:
             local = at.astimezone(zone)
         except OverflowError:  # the last hours of year 9999 and the first of year 1 exist in UTC only (B54)
             local = at.astimezone(UTC)
-        date = format_date(local, "long", locale=self._formats)
+        day = _date(local.date(), self._formats)
         offset = local.strftime("%z")
         spelled = f"UTC{offset[:3]}:{offset[3:5]}"
         name = self._zone_name(local, zone)
@@ -72,7 +72,7 @@ class Language:
             spelled = "UTC"
         elif name.isalpha():
             spelled = f"{name} ({spelled})"
-        return f"{date}, {local:%H:%M} {spelled}"
+        return f"{day}, {local:%H:%M} {spelled}"
 
     def _zone_name(self, local: datetime, zone: ZoneInfo) -> str:
         """Return the zone's short name in this language where it has one of its own: MEZ, and IST as anywhere."""
@@ -85,6 +85,11 @@ class Language:
             own = get_timezone_name(local, "short", locale=self._formats)
             known = self._zone_names[key] = own if own.isalpha() else name
         return known
+
+
+@lru_cache(maxsize=512)
+def _date(day: date, formats: Locale) -> str:
+    return format_date(day, "long", locale=formats)
 
 
 def duration(seconds: float) -> str:
