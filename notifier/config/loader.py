@@ -17,7 +17,7 @@ from notifier.config.toml_file import FileLayer
 from notifier.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 DEFAULT_PATHS = (Path("config.toml"), Path("/etc/notifier/config.toml"))
 USE_TLS: KeyPath = ("smtp", "use_tls")
@@ -48,16 +48,48 @@ def load(
         _flags(overrides or {}),
     ):
         merged.add(layer)
-    settings = None
-    try:
-        settings = Settings.model_validate(merged.tree())
-    except ValidationError as error:
-        merged.faults += [
-            merged.fault(path, text) for path, text in sentences(error.errors(include_url=False))
-        ]
-    if settings is None or merged.faults:
+    settings = _checked(merged)
+    if merged.faults:
         raise ConfigurationError(tuple(dict.fromkeys(merged.faults)))
     return settings
+
+
+def _checked(merged: _Merged) -> Settings:
+    """Return the settings; every fault is added to `merged`.
+
+    Keys are compared only where each is right by itself, so after a fault the rest is checked once more without
+    the faulty keys. What is then said about one of them comes of its absence and is left out.
+    """
+    tree = merged.tree()
+    faulty: set[KeyPath] = set()
+    while True:
+        try:
+            return Settings.model_validate(tree)
+        except ValidationError as error:
+            found = list(sentences(error.errors(include_url=False)))
+        merged.faults += [
+            merged.fault(path, text)
+            for path, text in found
+            if faulty.isdisjoint(key[:2] for key in (_names(path), *_named(path, text)))
+        ]
+        blamed = {_names(path)[:2] for path, _ in found}
+        faulty |= blamed
+        before = _size(tree)
+        for key in blamed:
+            _leave_out(tree, key)
+        if _size(tree) == before:  # what clashes are defaults; nothing is left to find
+            return Settings()
+
+
+def _leave_out(tree: dict[str, dict[str, object]], path: KeyPath) -> None:
+    """Take the key at `path` out of the tree, or its whole section where that key is not set."""
+    section, key = (*path, "")[:2]
+    if tree.get(section, {}).pop(key, None) is None:
+        tree.pop(section, None)
+
+
+def _size(tree: dict[str, dict[str, object]]) -> tuple[int, int]:
+    return len(tree), sum(len(section) for section in tree.values())
 
 
 def _file(config_path: Path | None, environ: Mapping[str, str], default_paths: Sequence[Path]) -> FileLayer:
@@ -123,21 +155,30 @@ class _Merged:
 
     def fault(self, path: tuple[str | int, ...], text: str) -> str:
         """Say where `path` was set: the file's line, the variable, the secret file, the flag."""
-        names = tuple(str(part) for part in path)
-        return f"{self._place(path, names, text)}: {_dotted(path)}: {text}"
+        return f"{self._place(path, text)}: {_dotted(path)}: {text}"
 
-    def _place(self, path: tuple[str | int, ...], names: KeyPath, text: str) -> str:
+    def _place(self, path: tuple[str | int, ...], text: str) -> str:
+        names = _names(path)
         for end in range(len(names), 1, -1):
             place = self.places.get(names[:end])
             if place is not None:
                 return self.file.place(path) if place.startswith(f"{self.file.name}:") else place
         # The key was not set: point at a key that the sentence names, else at the section.
-        for word in re.findall(r"[a-z_][a-z_.]*[a-z_]", text):
-            other = tuple(word.split(".")) if "." in word else (names[0], word)
+        for other in _named(path, text):
             if other[:2] in self.places:
                 place = self.places[other[:2]]
                 return self.file.place(other) if place.startswith(f"{self.file.name}:") else place
         return self.file.place(path)
+
+
+def _names(path: tuple[str | int, ...]) -> KeyPath:
+    return tuple(str(part) for part in path)
+
+
+def _named(path: tuple[str | int, ...], text: str) -> Iterator[KeyPath]:
+    """Yield the keys that a sentence about the key at `path` may mean by its words: `host`, `links.unsubscribe`."""
+    for word in re.findall(r"[a-z_][a-z_.]*[a-z_]", text):
+        yield tuple(word.split(".")) if "." in word else (str(path[0]), word)
 
 
 def _dotted(path: tuple[str | int, ...]) -> str:

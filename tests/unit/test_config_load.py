@@ -237,6 +237,47 @@ def test_keys_that_contradict_each_other_are_an_error_at_the_line_that_was_writt
     assert found.startswith(start)
 
 
+def test_keys_that_contradict_each_other_are_told_beside_every_other_fault(problems: Problems) -> None:
+    found = problems(
+        "[rabbitmq]\nbinding_keys = [1, 2]\nqueue = 'q'\ndead_letter_queue = 'q'\nexchange = 'x'\n"
+        "dead_letter_exchange = 'x'\n[smtp]\nhost = 'mail'\nport = 0\n"
+        "[links]\nunsubscribe = 'https://x.org/{token}'\n[loging]\n",
+        {"NOTIFIER_DELIVERY__SENDERS": "0", "NOTIFIER_DELIVERY__BACKOFF_INITIAL": "7200"},
+    )
+    assert sorted(line.partition(" is ")[0].partition(" must ")[0] for line in found) == sorted(
+        [
+            "config.toml:2: rabbitmq.binding_keys[0]:",
+            "config.toml:2: rabbitmq.binding_keys[1]:",
+            "config.toml:4: rabbitmq.dead_letter_queue:",
+            "config.toml:6: rabbitmq.dead_letter_exchange:",
+            "config.toml:8: smtp.from_email:",
+            "config.toml:9: smtp.port:",
+            "config.toml:11: security.signing_keys:",
+            "config.toml:12: loging: unknown section; did you mean logging?",
+            "NOTIFIER_DELIVERY__SENDERS: delivery.senders:",
+            "NOTIFIER_DELIVERY__BACKOFF_INITIAL: delivery.backoff_max:",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[smtp]\nhost = 'mail'\nfrom_email = 'nonsense'\n",
+        "[smtp]\nhost = 5\nfrom_email = 'a@b.example'\n",
+        "[smtp]\nusername = 'u'\npassword = 5\n",
+        "[smtp]\ntransport = 'file'\nfile_path = 5\n",
+        "[delivery]\nbackoff_initial = 'soon'\nbackoff_max = 10\n",
+        "[delivery]\nlease = 'long'\ndrain_timeout = 3000\n",
+        "[recipients.role_event_types]\nadmin = 5\n[recipients.role_defaults]\nviewer = ['job_failed']\n",
+        "[links]\nunsubscribe = 'https://x.org/{token}'\n[security]\nsigning_keys = ['short']\n",
+        "[links]\nunsubscribe = 'https://x.org/u'\n",
+    ],
+)
+def test_a_faulty_key_is_told_once_and_not_as_missing_or_contradicting(problems: Problems, text: str) -> None:
+    assert len(problems(text)) == 1
+
+
 def test_a_contradiction_made_by_a_variable_names_the_variable(problems: Problems) -> None:
     (found,) = problems("", {"NOTIFIER_DELIVERY__BACKOFF_INITIAL": "7200"})
     assert found.startswith(
