@@ -27,6 +27,7 @@ MAX_CONNECTIONS = 16
 SOCKET_TIMEOUT = 5.0  # seconds for one read or write
 REQUEST_LIMIT = 10.0  # seconds from one answer (or the connect) to the end of the next one
 POLL_INTERVAL = 0.1  # seconds between two looks for slow clients
+SERVER_NAME = "notifier"  # the header Server of every answer
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
 
@@ -142,7 +143,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server_version = "notifier"
+    server_version = SERVER_NAME
     sys_version = ""
     timeout = SOCKET_TIMEOUT
     wbufsize = -1  # header and body in one write: two would meet Nagle's algorithm and delayed acks

@@ -22,17 +22,21 @@ def save_all(
     lines: Mapping[int, Mapping[str, object]],
     *,
     rules: Rules,
+    unreadable: Mapping[int, str] | None = None,
     writer: Writer | None = None,
     read: Callable[[Mapping[str, object]], PreferenceRequest] = from_fields,
     progress: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Write the preferences of these lines; returns how many. `progress` gets the number written so far.
 
-    `read` makes a request of one line; `writer` is None for the operator, who has no limits. Call it inside a
+    `read` makes a request of one line; `unreadable` says of lines that are not among `lines` what is wrong with them:
+    they are told with the faults of the others. `writer` is None for the operator, who has no limits. Call it inside a
     transaction. Raises InvalidLines with every fault of every line.
     """
     requests: dict[int, PreferenceRequest] = {}
-    problems: dict[int, Mapping[str, Sequence[str]]] = {}
+    problems: dict[int, Mapping[str, Sequence[str]]] = {
+        line: {"": [text]} for line, text in (unreadable or {}).items()
+    }
     for line, fields in lines.items():
         try:
             requests[line] = read(fields)

@@ -23,7 +23,7 @@ _SIGNS = {"ok": "ok", "warning": "WARN", "problem": "FAIL"}
 @json_option
 @click.pass_obj
 def check(context: Context, *, as_json: bool) -> int | None:
-    """Look at configuration, templates, database, stored passwords and broker; change nothing.
+    """Look at configuration, templates, database, stored passwords, broker and health port; change nothing.
 
     Exit code 0 when a worker could start, 78 when something must be changed, 1 when only a service does not answer.
     """

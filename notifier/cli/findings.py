@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import closing
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING, Literal
 
 from notifier import wiring
@@ -12,12 +14,15 @@ from notifier.broker import topology
 from notifier.broker.connection import connected
 from notifier.cli import database
 from notifier.domain.errors import ConfigurationError, NotifierError, SmtpFault
+from notifier.health import SERVER_NAME, HealthServer
+from notifier.metrics import Metrics
 from notifier.rendering import checking
 from notifier.rendering.renderer import Renderer
 from notifier.smtp.policy import resolve
 from notifier.smtp.tls import context as tls_context
 from notifier.store import migrations, privileges, smtp_configs
 from notifier.store.pages import Slice
+from notifier.vitals import Vitals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
 
 Level = Literal["ok", "warning", "problem"]
 _PAGE = 500
+_ANSWER_SECONDS = 3.0
 _CURES = {
     "database": "; check database.url and that the server is up",
     "broker": "; check rabbitmq.url and that the broker is up",
@@ -52,6 +58,7 @@ def look(settings: Settings) -> Iterator[Finding]:
         ("default server", _default_server),
         ("database", _database),
         ("broker", _broker),
+        ("health", _health),
     )
     for name, examine in parts:
         try:
@@ -164,3 +171,29 @@ def _broker(settings: Settings) -> Iterator[Finding]:
     yield from (_problem("broker", text) for text in problems)
     if not problems:
         yield _ok("broker", f"connected; nothing is in the way of queue {names.queue}")
+
+
+def _health(settings: Settings) -> Iterator[Finding]:
+    """Bind as the worker does, for a moment."""
+    host, port = settings.health.host, settings.health.port
+    vitals = Vitals(version="", clock=time.monotonic)
+    try:
+        HealthServer(host, port, vitals=vitals, metrics=Metrics(version="")).stop()
+    except ConfigurationError:
+        if not _worker_answers(host, port):
+            raise
+        yield _ok(
+            "health", f"a worker that runs here has {host}, port {port}; a second one needs another port"
+        )
+    else:
+        yield _ok("health", f"a worker can listen on {host}, port {port}")
+
+
+def _worker_answers(host: str, port: int) -> bool:
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    with closing(HTTPConnection(reached, port, timeout=_ANSWER_SECONDS)) as connection:
+        try:
+            connection.request("HEAD", "/livez")
+            return (connection.getresponse().headers["Server"] or "").strip() == SERVER_NAME
+        except (OSError, HTTPException):
+            return False

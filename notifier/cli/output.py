@@ -50,7 +50,11 @@ class Output:
         elif not found:
             print(empty, file=self.stdout)
         elif self.stdout.isatty():
-            self._rich_table(found, columns)
+            from notifier.cli.terminal_table import print_table  # noqa: PLC0415 - rich is slow, no pipe needs it
+
+            print_table(
+                self.stdout, columns, [[_foldable(row.get(name)) for name in columns] for row in found]
+            )
         else:
             self._plain_table(found, columns)
 
@@ -70,27 +74,13 @@ class Output:
             padded = [text.ljust(width) for text, width in zip(line, widths, strict=True)]
             print("  ".join(padded).rstrip(), file=self.stdout)
 
-    def _rich_table(self, rows: Sequence[Row], columns: Sequence[str]) -> None:
-        from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - slow to import, and not needed in pipes
-        from rich.console import Console  # noqa: PLC0415
-        from rich.table import Table  # noqa: PLC0415
-        from rich.text import Text  # noqa: PLC0415
-
-        # No lines between columns and headers that may wrap: 80 columns of a terminal are few.
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        for column in columns:
-            table.add_column(Text(column.replace("_", " ")), overflow="fold")
-        for row in rows:
-            table.add_row(*(Text(_foldable(row.get(column))) for column in columns))
-        Console(file=self.stdout).print(table)
-
     @contextmanager
     def progress(self, label: str, total: int | None) -> Iterator[Callable[[int], None]]:
         """Yield a function that moves the bar on by so many steps; there is a bar only on a terminal."""
         if not self.stderr.isatty():
             yield lambda _steps: None
             return
-        from rich.console import Console  # noqa: PLC0415 - as above
+        from rich.console import Console  # noqa: PLC0415 - slow to import, and not needed in pipes
         from rich.progress import Progress  # noqa: PLC0415
 
         with Progress(console=Console(file=self.stderr), transient=True) as bar:

@@ -180,7 +180,7 @@ def import_preferences(context: Context, *, file: str, dry_run: bool, as_json: b
     with (
         database.engine(settings) as engine,
         engine.connect() as connection,
-        out.progress("preferences", total=len(lines)) as step,
+        out.progress("preferences", total=len(lines.rows)) as step,
     ):
 
         def progress(so_far: int) -> None:
@@ -189,7 +189,9 @@ def import_preferences(context: Context, *, file: str, dry_run: bool, as_json: b
             done = so_far
 
         rules = wiring.recipient_rules(settings)
-        saved = preference_import.save_all(connection, lines, rules=rules, progress=progress)
+        saved = preference_import.save_all(
+            connection, lines.rows, unreadable=lines.faults, rules=rules, progress=progress
+        )
         if dry_run:
             connection.rollback()
         else:

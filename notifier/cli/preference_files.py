@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
@@ -21,6 +22,21 @@ Format = Literal["csv", "json"]
 _SHOWN = ("customer_name", "username")  # written for people, not read back
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lines:
+    """A file's lines by their number (in a JSON array the place, from 1): the readable ones, and why others are not."""
+
+    rows: dict[int, dict[str, object]] = field(default_factory=dict)
+    faults: dict[int, str] = field(default_factory=dict)
+
+    def add(self, number: int, row: object) -> None:
+        """Take one JSON value or CSV row."""
+        if isinstance(row, dict):
+            self.rows[number] = {name: value for name, value in row.items() if name not in _SHOWN}
+        else:
+            self.faults[number] = "is not a JSON object"
+
+
 def read_text(name: str) -> str:
     """Return the content of a file, `-` for the standard input. Raises NotFound, InvalidInput."""
     try:
@@ -34,53 +50,41 @@ def read_text(name: str) -> str:
         raise InvalidInput({name: [f"is not UTF-8 at byte {exc.start}; save it as UTF-8"]}) from exc
 
 
-def read(text: str) -> dict[int, dict[str, object]]:
-    """Return the fields of each preference by its line (in a JSON array: by its place, from 1).
-
-    Raises InvalidInput for a text that is none of the three.
-    """
+def read(text: str) -> Lines:
+    """Read all preferences of a file. Raises InvalidInput for a text that is none of the three."""
     start = text.lstrip()[:1]
     if start == "[":
         return _from_array(text)
-    return _from_lines(text) if start == "{" else _from_csv(text)
+    return _from_json_lines(text) if start == "{" else _from_csv(text)
 
 
-def _from_array(text: str) -> dict[int, dict[str, object]]:
+def _from_array(text: str) -> Lines:
     try:
         rows = json.loads(text)
     except (ValueError, RecursionError) as exc:
         raise InvalidInput({"file": [f"is not JSON: {exc}"]}) from exc
-    return _objects(dict(enumerate(rows, start=1)))
+    found = Lines()
+    for number, row in enumerate(rows, start=1):
+        found.add(number, row)
+    return found
 
 
-def _from_lines(text: str) -> dict[int, dict[str, object]]:
-    rows: dict[int, object] = {}
-    problems: dict[str, list[str]] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+def _from_json_lines(text: str) -> Lines:
+    found = Lines()
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
-                rows[number] = json.loads(line)
+                found.add(number, json.loads(line))
             except (ValueError, RecursionError) as exc:
-                problems[f"line {number}"] = [f"is not JSON: {exc}"]
-    if problems:
-        raise InvalidInput(problems)
-    return _objects(rows)
+                found.faults[number] = f"is not JSON: {exc}"
+    return found
 
 
-def _objects(rows: dict[int, object]) -> dict[int, dict[str, object]]:
-    found = {number: row for number, row in rows.items() if isinstance(row, dict)}
-    if len(found) < len(rows):
-        wrong = [number for number in rows if number not in found]
-        raise InvalidInput({f"line {number}": ["is not a JSON object"] for number in wrong})
-    return {number: _without_shown(row) for number, row in found.items()}
-
-
-def _from_csv(text: str) -> dict[int, dict[str, object]]:
+def _from_csv(text: str) -> Lines:
     """Read rows by the names of the first line; a quoted cell may hold line breaks, hence the reader's count."""
     separator = ";" if ";" in text.partition("\n")[0] and "," not in text.partition("\n")[0] else ","
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    rows: dict[int, dict[str, object]] = {}
-    problems: dict[str, list[str]] = {}
+    found = Lines()
     try:
         names = [name.strip() for name in next(reader, [])]
         if "event_type" not in names:
@@ -89,19 +93,13 @@ def _from_csv(text: str) -> dict[int, dict[str, object]]:
         for cells in reader:
             if not any(cell.strip() for cell in cells):
                 continue
-            if len(cells) != len(names):
-                problems[f"line {reader.line_num}"] = [f"has {len(cells)} cells, the header has {len(names)}"]
+            if len(cells) == len(names):
+                found.add(reader.line_num, dict(zip(names, cells, strict=True)))
             else:
-                rows[reader.line_num] = _without_shown(dict(zip(names, cells, strict=True)))
+                found.faults[reader.line_num] = f"has {len(cells)} cells, the header has {len(names)}"
     except csv.Error as exc:
-        problems[f"line {reader.line_num}"] = [f"is not CSV: {exc}"]
-    if problems:
-        raise InvalidInput(problems)
-    return rows
-
-
-def _without_shown(row: dict[str, object]) -> dict[str, object]:
-    return {name: value for name, value in row.items() if name not in _SHOWN}
+        found.faults[reader.line_num] = f"is not CSV: {exc}; what follows was not read"
+    return found
 
 
 def write(rows: Iterable[StoredPreference], file: TextIO, form: Format) -> int:

@@ -11,7 +11,7 @@ import click
 
 from notifier import server_trial, wiring
 from notifier.cli import database
-from notifier.cli.arguments import ID, operator, paging, tell_rest
+from notifier.cli.arguments import ID, confirm, operator, paging, tell_rest, yes_option
 from notifier.cli.output import json_option
 from notifier.cli.program import FAILED
 from notifier.cli.smtp_settings_options import Given, flag, settings_options, smtp_change
@@ -88,13 +88,18 @@ def set_server(context: Context, *, customer_id: int, as_json: bool, **given: Un
 
 @smtp.command("delete")
 @click.argument("customer_id", type=ID)
+@yes_option
 @json_option
 @click.pass_obj
-def delete(context: Context, *, customer_id: int, as_json: bool) -> None:
+def delete(context: Context, *, customer_id: int, yes: bool, as_json: bool) -> None:
     """Delete a customer's server with its password: the [smtp] section serves from now on."""
     out = context.output(as_json=as_json)
-    with database.engine(context.settings) as engine, engine.begin() as connection:
-        smtp_configs.delete(connection, customer_id)
+    with database.engine(context.settings) as engine:
+        with engine.connect() as connection:  # no transaction stays open while somebody thinks
+            server = smtp_configs.get(connection, customer_id)
+        confirm(f"Delete {server.host}:{server.port} of {server.customer_name} with its password?", yes=yes)
+        with engine.begin() as connection:
+            smtp_configs.delete(connection, customer_id)
     if as_json:
         out.json({"deleted": customer_id})
     out.line(f"the SMTP configuration of customer {customer_id} is deleted")
@@ -115,9 +120,11 @@ def test(context: Context, *, customer_id: int, to_address: str, by: str | None,
     out = context.output(as_json=as_json)
     renderer = Renderer(settings.templates.folder(), wiring.site(settings))
     with closing(renderer), database.engine(settings) as engine:
-        tested = server_trial.from_settings(settings, engine=engine, renderer=renderer).run(
-            customer_id, to_address, requested_by=by or operator(), now=datetime.now(UTC)
-        )
+        trial = server_trial.from_settings(settings, engine=engine, renderer=renderer)
+        try:
+            tested = trial.run(customer_id, to_address, requested_by=by or operator(), now=datetime.now(UTC))
+        except InvalidInput as exc:
+            raise InvalidInput({"--to": [text for texts in exc.problems.values() for text in texts]}) from exc
     rows: list[dict[str, object]] = [
         {
             "stage": one.name,

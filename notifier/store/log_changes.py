@@ -27,10 +27,9 @@ class Resent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cancelled:
-    """Which rows were cancelled, which were left because a worker has them in hand, which are final."""
+    """Which rows were cancelled, and why the others were left."""
 
     cancelled: tuple[int, ...]
-    in_flight: tuple[int, ...]
     refused: dict[int, str]
 
 
@@ -106,6 +105,8 @@ RETURNING n.id
 
 _STATES = "SELECT id, status, lock_token IS NOT NULL AS held FROM notification_events WHERE id = ANY(%(ids)s)"
 
+_IN_HAND = "a worker is sending it at this moment"
+
 _TEST_MAIL = """
 INSERT INTO notification_events (customer_id, user_id, recipient_email, recipient_key, event_type, subject,
     status, failure_reason, error_message, message_id, attempts, ambiguous_count, expires_at, smtp_code,
@@ -152,6 +153,18 @@ def resend(
     return Resent(created=created, refused=refused)
 
 
+def not_resendable(connection: Connection, ids: Sequence[int]) -> dict[int, str]:
+    """Return which of these `resend` would leave at this moment, and why; nothing is locked or changed."""
+    originals = {row.id: row for row in connection.exec_driver_sql(_ORIGINALS, {"ids": list(ids)})}
+    return {i: why for i in ids if (why := _why_not_resent(i, originals.get(i))) is not None}
+
+
+def not_cancellable(connection: Connection, ids: Sequence[int]) -> dict[int, str]:
+    """Return which of these `cancel` would leave at this moment, and why; nothing is locked or changed."""
+    states = {row.id: row for row in connection.exec_driver_sql(_STATES, {"ids": list(ids)})}
+    return {i: why for i in ids if (why := _why_not_cancelled(i, states.get(i))) is not None}
+
+
 def _why_not_resent(row_id: int, row: Row[tuple[object, ...]] | None) -> str | None:
     if row is None:
         return f"there is no mail {row_id}"
@@ -170,14 +183,17 @@ def cancel(connection: Connection, ids: Sequence[int], *, cancelled_by: str) -> 
     message = f"cancelled by {cancelled_by}"[:1000]
     done = {row.id for row in connection.exec_driver_sql(_CANCEL, {"ids": wanted, "message": message})}
     states = {row.id: row for row in connection.exec_driver_sql(_STATES, {"ids": wanted})}
-    left = [i for i in wanted if i not in done]
-    in_flight = tuple(i for i in left if i in states and states[i].status == "pending")
-    refused = {
-        i: f"it is {states[i].status}, which is final" if i in states else f"there is no mail {i}"
-        for i in left
-        if i not in in_flight
-    }
-    return Cancelled(cancelled=tuple(sorted(done)), in_flight=in_flight, refused=refused)
+    # A row that a worker released in between is said to be in hand: it was, when we looked for it.
+    refused = {i: _why_not_cancelled(i, states.get(i)) or _IN_HAND for i in wanted if i not in done}
+    return Cancelled(cancelled=tuple(sorted(done)), refused=refused)
+
+
+def _why_not_cancelled(row_id: int, row: Row[tuple[object, ...]] | None) -> str | None:
+    if row is None:
+        return f"there is no mail {row_id}"
+    if row.status != "pending":
+        return f"it is {row.status}, which is final"
+    return _IN_HAND if row.held else None
 
 
 def add_test_mail(connection: Connection, mail: TriedTestMail) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from notifier.cli import log_commands
+from notifier.cli import bulk_changes
 from tests.store_rows import add_customer, add_event, add_mail, one
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def test_a_pending_mail_is_not_resent_and_the_reason_is_told(
 def test_a_resend_by_filter_takes_failed_mails_only_and_in_batches(
     cli: CommandLine, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_commands, "BATCH", 2)
+    monkeypatch.setattr(bulk_changes, "BATCH", 2)
     customer = add_customer(connection)
     event = add_event(connection, customer)
     failed = {add_mail(connection, customer, event, status="failed") for _ in range(5)}
@@ -127,8 +127,34 @@ def test_a_dry_run_names_the_mails_and_does_nothing(cli: CommandLine, connection
     mail = add_mail(connection, customer, add_event(connection, customer), status="failed")
     result = cli("events", "resend", "--customer", customer, "--dry-run", "--json")
     assert [row["id"] for row in result.json] == [mail]
-    assert result.err == "would resend 1 mails; nothing was done (--dry-run)\n"
+    assert result.err == "would resend 1, leave 0; nothing was done (--dry-run)\n"
     assert one(connection, "SELECT count(*) FROM notification_events") == 1
+
+
+def test_a_dry_run_counts_only_what_can_be_done_and_says_why_not_the_rest(
+    cli: CommandLine, connection: Connection
+) -> None:
+    customer = add_customer(connection)
+    event = add_event(connection, customer)
+    failed, again = (add_mail(connection, customer, event, status="failed") for _ in range(2))
+    newer = int(cli("events", "resend", again, "--json").json["done"][0]["new_id"])
+    result = cli("events", "resend", failed, again, newer, 999, "--dry-run", "--json")
+    assert (result.code, [row["id"] for row in result.json]) == (1, [failed])
+    assert result.err.splitlines() == [
+        f"{again} would be left: it was resent before, as mail {newer} (pending)",
+        f"{newer} would be left: it is still pending: it will be sent by itself",
+        "999 would be left: there is no mail 999",
+        "would resend 1, leave 3; nothing was done (--dry-run)",
+    ]
+    result = cli("events", "resend", "--customer", customer, "--dry-run")
+    assert (result.code, result.err.splitlines()[-1]) == (
+        0,
+        "would resend 1, leave 1; nothing was done (--dry-run)",
+    )
+    result = cli("events", "cancel", newer, failed, "--dry-run", "--json")
+    assert (result.code, [row["id"] for row in result.json]) == (1, [newer])
+    assert f"{failed} would be left: it is failed, which is final" in result.err
+    assert one(connection, "SELECT count(*) FROM notification_events") == 3
 
 
 def test_many_mails_are_changed_only_after_a_yes(cli: CommandLine, connection: Connection) -> None:

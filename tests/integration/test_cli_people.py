@@ -95,6 +95,7 @@ def test_one_faulty_line_and_nothing_of_a_file_is_written(cli: CommandLine, conn
         f"{customer},{user},job_partial,yes,nobody,",
         f"{customer},{user},job_success,no,,",
         f"{customer},999,job_success,no,,",
+        f"{customer},{user},job_success",
     ]
     result = cli("preferences", "import", "-", stdin="\n".join(lines))
     assert result.code == 1
@@ -103,6 +104,7 @@ def test_one_faulty_line_and_nothing_of_a_file_is_written(cli: CommandLine, conn
         "line 4",
         "line 5",
         "line 6",
+        "line 7",
     ]
     assert one(connection, "SELECT count(*) FROM notification_preferences") == 0
     good = "\n".join(lines[:2])

@@ -108,7 +108,10 @@ def test_a_server_of_a_customer_that_does_not_exist_is_refused(cli: CommandLine)
 def test_a_deleted_server_is_gone(cli: CommandLine, connection: Connection) -> None:
     customer = add_customer(connection)
     configure(cli, customer)
-    assert cli("smtp", "delete", customer).code == 0
+    asked = cli("smtp", "delete", customer)
+    assert (asked.code, "with its password? Nobody can be asked here; add --yes" in asked.err) == (2, True)
+    assert cli("smtp", "show", customer).code == 0
+    assert cli("smtp", "delete", customer, "--yes").code == 0
     assert cli("smtp", "list").out == "no customer has a mail server of its own\n"
     again = cli("smtp", "delete", customer)
     assert (again.code, f"customer {customer} has no SMTP configuration" in again.err) == (1, True)

@@ -133,7 +133,7 @@ JOB_TYPES = st.lists(st.text("abc_-", min_size=1, max_size=8), max_size=3).map(t
 def test_what_is_written_is_read_back(rows: list[StoredPreference], form: preference_files.Format) -> None:
     file = io.StringIO(newline="")
     assert preference_files.write(rows, file, form) == len(rows)
-    read = preference_files.read(file.getvalue())
+    read = preference_files.read(file.getvalue()).rows
     assert [row["customer_id"] for row in read.values()] in (
         [row.customer_id for row in rows],
         [str(row.customer_id) for row in rows],
@@ -148,18 +148,19 @@ def test_what_is_written_is_read_back(rows: list[StoredPreference], form: prefer
 def test_no_preferences_are_an_empty_array() -> None:
     file = io.StringIO()
     preference_files.write([], file, "json")
-    assert preference_files.read(file.getvalue()) == {}
+    assert preference_files.read(file.getvalue()) == preference_files.Lines()
 
 
 def test_a_spreadsheet_with_semicolons_is_csv_too() -> None:
     text = "customer_id;user_id;event_type\n1;2;job_failed\n"
-    assert preference_files.read(text) == {
+    assert preference_files.read(text).rows == {
         2: {"customer_id": "1", "user_id": "2", "event_type": "job_failed"}
     }
 
 
 def test_json_lines_keep_their_line_numbers() -> None:
-    assert preference_files.read('{"user_id": 1}\n\n{"user_id": 2}') == {1: {"user_id": 1}, 3: {"user_id": 2}}
+    read = preference_files.read('{"user_id": 1}\n\n{"user_id": 2}')
+    assert read.rows == {1: {"user_id": 1}, 3: {"user_id": 2}}
 
 
 @pytest.mark.parametrize(
@@ -167,18 +168,34 @@ def test_json_lines_keep_their_line_numbers() -> None:
     [
         ("", "line 1", "the first line names the columns: customer_id,user_id,event_type"),
         ("1,2,job_failed\n", "line 1", "is no header"),
-        ("customer_id,user_id,event_type\n1,2\n", "line 2", "has 2 cells, the header has 3"),
-        ('customer_id,user_id,event_type\n"1,2,3\n', "line 2", "is not CSV"),
-        ("[1, 2]", "line 1", "is not a JSON object"),
         ("[{]", "file", "is not JSON"),
-        ('{"a": 1}\n{', "line 2", "is not JSON"),
         ("[" * 100_000, "file", "is not JSON"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_told_by_line(text: str, field: str, told: str) -> None:
+def test_a_file_that_cannot_be_read_is_told(text: str, field: str, told: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         preference_files.read(text)
     assert told in caught.value.problems[field][0]
+
+
+@pytest.mark.parametrize(
+    ("text", "good", "told"),
+    [
+        (
+            "customer_id,user_id,event_type\n1,2\n1,2,job_failed\n1,2,3,4\n",
+            [3],
+            {2: "has 2 cells, the header has 3", 4: "has 4 cells, the header has 3"},
+        ),
+        ('customer_id,user_id,event_type\n1,2,job_failed\n"1,2,3\n', [2], {3: "is not CSV"}),
+        ('[1, {"a": 1}, 2]', [2], {1: "is not a JSON object", 3: "is not a JSON object"}),
+        ('{"a": 1}\n{\n5\n{"a": 2}', [1, 4], {2: "is not JSON", 3: "is not a JSON object"}),
+    ],
+)
+def test_a_line_that_cannot_be_read_hides_no_other(text: str, good: list[int], told: dict[int, str]) -> None:
+    read = preference_files.read(text)
+    assert list(read.rows) == good
+    assert read.faults.keys() == told.keys()
+    assert all(read.faults[line].startswith(start) for line, start in told.items())
 
 
 def test_a_file_of_another_encoding_or_none_is_named(tmp_path: Path) -> None:

@@ -78,6 +78,57 @@ def test_a_table_of_a_terminal_folds_times_between_day_and_hour_and_keeps_to_its
     assert any(line.strip().startswith("04:31:07Z") for line in lines)
 
 
+IDENTIFIER = "01a21564-b433-7098-8737-a019ca22757a"
+MAIL: dict[str, object] = {
+    "id": 123456,
+    "created_at": ROWS[0]["at"],
+    "job_event_id": IDENTIFIER,
+    "event_type": "scheduled_backup_complete",
+    "recipient": "network.operations@nordwind.example",
+    "reason": "attempts_exhausted",
+}
+
+
+@pytest.mark.parametrize("width", [80, 86, 100, 140, 250])
+def test_a_table_never_breaks_an_id_a_time_or_a_word(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    out, stdout, _ = output(terminal=True)
+    out.table([MAIL], list(MAIL))
+    lines = click.unstyle(stdout.getvalue()).splitlines()
+    assert max(len(line) for line in lines) <= width
+    words = {word for line in lines for word in line.split()}
+    assert {IDENTIFIER, "123456", "2026-11-23", "04:31:07Z"} <= words
+    told = "".join(words)
+    assert all(part in told for part in ("scheduled_", "backup_", "complete", "network.", "nordwind."))
+
+
+def test_a_table_too_wide_for_the_terminal_becomes_lines_of_name_and_value(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    out, stdout, _ = output(terminal=True)
+    out.table([MAIL, {**MAIL, "id": 7}], list(MAIL))
+    first, second = stdout.getvalue().split("\n\n")
+    assert first.splitlines() == [
+        "id            123456",
+        "created at    2026-11-23 04:31:07Z",
+        f"job event id  {IDENTIFIER}",
+        "event type    scheduled_backup_complete",
+        "recipient     network.operations@nordwind.example",
+        "reason        attempts_exhausted",
+    ]
+    assert second.startswith("id            7\n")
+
+
+def test_one_endless_word_does_not_take_the_table_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    out, stdout, _ = output(terminal=True)
+    out.table([{"id": 1, "detail": "x" * 300}], ["id", "detail"])
+    lines = click.unstyle(stdout.getvalue()).splitlines()
+    assert "".join(lines).count("x") == 300
+    assert max(len(line) for line in lines) <= 80
+
+
 def test_a_record_is_lines_for_people_and_an_object_for_machines() -> None:
     out, stdout, _ = output()
     out.record({"id": 1, "enabled": True, "job_types": ["a", "b"], "note": None})
