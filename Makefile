@@ -100,6 +100,10 @@ faults-long: $(VENV)/.ready ## Play the faults that the suite scales down in ful
 mutations: $(VENV)/.ready ## Break the program on purpose, promise by promise, and see the suite notice (minutes)
 	$(BIN)/python -m tests.mutations $(ARGS)
 
+.PHONY: fuzz-api
+fuzz-api: $(VENV)/.ready ## Make 60 random requests of each endpoint from the OpenAPI document, and check every answer
+	NOTIFIER_TEST_API_CASES=60 $(BIN)/python -m pytest tests/api/test_api_schemathesis.py -q --timeout=600 $(ARGS)
+
 SECONDS ?= 60
 .PHONY: fuzz
 fuzz: $(VENV)/.ready ## Feed the event decoder and the SMTP reply reader with anything for SECONDS=60 each
