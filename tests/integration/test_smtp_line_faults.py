@@ -100,11 +100,11 @@ def test_pipelining_halves_the_round_trips_to_a_far_server() -> None:
     def seconds(*, pipelining: bool) -> float:
         with (
             SmtpServer(Options(pipelining=pipelining)) as server,
-            TcpProxy(_address(server), latency=0.03) as proxy,
+            TcpProxy(_address(server), latency=0.06) as proxy,
         ):
             session = _open(proxy, patient=True)
             started = time.monotonic()
-            for _ in range(3):
+            for _ in range(2):
                 send(session)
             taken = time.monotonic() - started
             session.close()

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import socket
+import statistics
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -149,12 +150,14 @@ def test_unknown_paths_name_the_known_ones(site: Site) -> None:
 def test_a_kept_connection_answers_at_once(site: Site) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", site.server.port, timeout=10)
     with contextlib.closing(connection):
-        start = time.monotonic()
-        for _ in range(50):
+        taken = []
+        for _ in range(51):
+            start = time.monotonic()
             connection.request("GET", "/livez")
             assert connection.getresponse().read() == b"ok\n"
+            taken.append(time.monotonic() - start)
         # 40 ms each would be Nagle's algorithm meeting delayed acks.
-        assert time.monotonic() - start < 1.5
+        assert statistics.median(taken) < 0.03
 
 
 def connect(site: Site) -> socket.socket:

@@ -233,6 +233,6 @@ def test_auto_is_json_unless_on_a_terminal() -> None:
 @pytest.mark.parametrize("piece", ["a", "a@", "@", "://a:", "password", "a.b", "key=", "Zm9v"])
 def test_long_foreign_texts_are_cleaned_in_linear_time(piece: str) -> None:
     redactor = log.Redactor([CANARY])
-    start = time.monotonic()
+    start = time.thread_time()
     redactor.text(piece * (64_000 // len(piece)))
-    assert time.monotonic() - start < 1
+    assert time.thread_time() - start < 1
