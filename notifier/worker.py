@@ -34,6 +34,7 @@ from notifier.senders import SPARES_PER_SENDER, Senders
 from notifier.setups import SetUps
 from notifier.smtp.pool import Pool
 from notifier.smtp.transports import transport
+from notifier.stop_signals import StopSignals
 from notifier.store import breakers, migrations
 from notifier.store.engine import make_engine
 from notifier.sweeper import Sweeper
@@ -42,7 +43,6 @@ from notifier.vitals import Vitals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import FrameType
 
     from notifier.config import Settings
     from notifier.crashpoints import Crashpoint
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 
 LEAVE = 3.0  # seconds after drain_timeout, when connections were cut, until the process ends whatever hangs
 _GARBAGE = (20_000, 20, 20)  # objects, and rounds of the younger generations, before the collector goes round
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = structlog.get_logger(__name__)
 
@@ -171,19 +170,18 @@ class Worker:
         except NotifierError:
             self._close()
             raise
-        previous = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
         _settle_memory()
-        try:
-            self._health.start()
-            self._senders.start()
-            self._sweeper.start()
-            _log.info("worker_started", version=self._vitals.version, health_port=self._health.port)
-            self._consumer().run()
-        finally:
-            self._stopping.set()
-            self._drain()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        # Asked twice: at once, whatever is in hand.
+        with StopSignals(on_stop=self._begin_to_drain, on_repeat=lambda: os._exit(1)):
+            try:
+                self._health.start()
+                self._senders.start()
+                self._sweeper.start()
+                _log.info("worker_started", version=self._vitals.version, health_port=self._health.port)
+                self._consumer().run()
+            finally:
+                self._stopping.set()
+                self._drain()
 
     def _check_database(self) -> None:
         with self._engine.begin() as connection:
@@ -223,9 +221,7 @@ class Worker:
         elif state is ConsumerState.CONNECTING and self._linked:
             self._metrics.link_lost("broker")
 
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self._stopping.is_set():
-            os._exit(1)  # asked twice: at once, whatever is in hand
+    def _begin_to_drain(self, number: int) -> None:
         self._stopping.set()
         self._vitals.drain()
         self._supervisor.stopping()

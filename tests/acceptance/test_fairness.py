@@ -63,16 +63,16 @@ def silent_port() -> Iterator[int]:
         yield int(listener.getsockname()[1])
 
 
-def wait_many(world: World, customer: Customer, rows: int) -> None:
+def wait_many(world: World, customer: Customer, rows: int, event: str = "backlog") -> None:
     """Put that many due mails into the customer's lane, as if its server had been down for long."""
     world.database.execute(
         "WITH event AS (INSERT INTO job_events (customer_id, source, event_id, event_type, payload, payload_sha256,"
-        " outcome) VALUES (%s, 'tests/backlog', 'backlog', 'job_failed', %s, sha256(''), 'accepted') RETURNING id)"
+        " outcome) VALUES (%s, 'tests/backlog', %s, 'job_failed', %s, sha256(''), 'accepted') RETURNING id)"
         " INSERT INTO notification_events (job_event_id, customer_id, recipient_email, recipient_key, event_type, rule,"
         " subject, message_id, expires_at) SELECT id, %s, n || '@dead.example', n || '@dead.example', 'job_failed',"
         " 'role_default', 'waiting', '<' || n || '.' || %s || '@dead.example>', now() + interval '1 day'"
         " FROM event, generate_series(1, %s) AS n",
-        (customer.id, failed_job(customer, 1).decode(), customer.id, customer.id, rows),
+        (customer.id, event, failed_job(customer, 1).decode(), customer.id, f"{event}.{customer.id}", rows),
     )
     world.database.execute(
         "UPDATE delivery_lanes SET next_due_at = now() WHERE customer_id = %s", (customer.id,)

@@ -11,6 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from tests.acceptance.flow import Flow
@@ -170,11 +171,13 @@ def test_killed_while_the_server_keeps_silent_is_made_up_for_after_the_lease(wor
 
 
 def test_killed_between_commit_and_ack_makes_no_second_row(world: World) -> None:
-    """F8."""
+    """F8. The mail server keeps the first worker waiting, so that nothing can have left when it dies."""
     customer = world.customer(admins=2)
+    customer.server.on("banner", hang())
     world.fail_job(customer, 1)
     assert world.worker(crashpoint="after_commit", **SHORT_LEASE).wait() == KILLED
     assert world.database.rows("SELECT count(*) FROM job_events") == [(1,)]
+    customer.server.forget()
     world.let_leases_end()
     worker = world.worker(**SHORT_LEASE).ready()
 
@@ -185,11 +188,8 @@ def test_killed_between_commit_and_ack_makes_no_second_row(world: World) -> None
     )
 
     assert taken == ["duplicate"]
-    assert (
-        worker.terminate() == 0
-    )  # what it had not acked would be in the queue again, for the verdict to see
-    lost, extra, ambiguous = costs(world.verdict())
-    assert (lost, extra <= ambiguous <= 2) == (0, True)
+    assert worker.terminate() == 0  # what it had not acked would be back, for the verdict to see
+    assert clean(world)
 
 
 @scaled
@@ -341,3 +341,34 @@ def test_a_worker_short_of_file_descriptors_recovers_or_ends_and_loses_nothing(w
 
     verdict = world.verdict()
     assert (verdict.lost, verdict.extra, verdict.violations) == (0, 0, ())
+
+
+def test_a_worker_short_of_memory_recovers_or_ends_with_a_word_and_loses_nothing(world: World) -> None:
+    """F42. It gets two megabytes more than it has, and texts that need more than that."""
+    customers = [world.customer(admins=2) for _ in range(10)]
+    worker = world.worker(**SHORT_LEASE, delivery__ambiguous_delay=0.1).ready()
+    process = psutil.Process(worker.process.pid)
+    tight = process.memory_info().vms + 2 * 2**20
+    process.rlimit(psutil.RLIMIT_AS, (tight, psutil.RLIM_INFINITY))
+    for number, customer in enumerate(customers, start=1):
+        world.fail_job(customer, number, error="no memory\n" * 5000, log_excerpt="x" * 60_000)
+
+    def told() -> bool:
+        text = worker.log.read_text(errors="replace")
+        return "MemoryError" in text or "memory" in text or worker.process.poll() is not None or done()
+
+    def done() -> bool:
+        return world.ask("SELECT count(*) FILTER (WHERE status <> 'pending') FROM notification_events") == [
+            (20,)
+        ]
+
+    wait_until(told, 30, "a sign of life or death")
+    if worker.process.poll() is None:
+        process.rlimit(psutil.RLIMIT_AS, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY))
+    else:
+        assert worker.wait() != 0
+        world.worker(**SHORT_LEASE)
+    world.wait_settled(20)
+
+    lost, extra, ambiguous = costs(world.verdict())
+    assert (lost, extra <= ambiguous) == (0, True)

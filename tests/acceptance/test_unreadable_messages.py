@@ -39,9 +39,10 @@ def _data(**changes: Any) -> bytes:
 SCHEMA_FAULTS = {  # body, and the path that the detail must name
     "B12 customer_id true": (_data(customer_id=True), "data.customer_id"),
     "B12 customer_id text": (_data(customer_id="1"), "data.customer_id"),
-    "B12 customer_id 1.0": (_data(customer_id=1.5), "data.customer_id"),
+    "B12 customer_id 1.0": (_data(customer_id=1.0), "data.customer_id"),
     "B12 customer_id -1": (_data(customer_id=-1), "data.customer_id"),
     "B12 customer_id 2^63": (_data(customer_id=2**63), "data.customer_id"),
+    "B13 id missing": (json.dumps({k: v for k, v in job_event().items() if k != "id"}).encode(), "id"),
     "B13 id empty": (_event(id=""), "id"),
     "B13 id of 10 kB": (_event(id="x" * 10_000), "id"),
     "B13 id with controls": (_event(id="a\r\nb"), "id"),
