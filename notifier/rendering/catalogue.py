@@ -15,7 +15,7 @@ from babel.messages.pofile import read_po, write_po
 
 from notifier import resources
 
-_KEYWORDS = {"gettext": None, "ngettext": (1, 2), "mark": None}
+_KEYWORDS = {"gettext": None, "ngettext": (1, 2), "mark": None, "pgettext": ((1, "c"), 2)}
 
 
 def extract(modules: Path, templates: Path) -> Catalog:

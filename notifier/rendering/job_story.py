@@ -340,5 +340,5 @@ def _says(device: Mapping[str, object], key: str) -> bool:
 
 
 def _word(t: Telling, result: str, device: Mapping[str, object]) -> str:
-    known = {"failed": t.gettext("Failed"), "done": t.gettext("Done")}
+    known = {"failed": t.pgettext("device", "Failed"), "done": t.pgettext("device", "Done")}
     return known.get(result) or words(text(device, "status", 24))

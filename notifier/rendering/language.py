@@ -42,6 +42,10 @@ class Language:
         """Return the sentence in this language, `%(name)s` filled in."""
         return self._catalogue.gettext(message) % values
 
+    def pgettext(self, context: str, message: str) -> str:
+        """Return the sentence in this language, as it is said in this context."""
+        return self._catalogue.pgettext(context, message)
+
     def ngettext(self, singular: str, plural: str, n: int, **values: object) -> str:
         """Return the sentence for `n` things; `%(n)s` is the number, written as this language does."""
         return self._catalogue.ngettext(singular, plural, n) % {"n": self.number(n), **values}

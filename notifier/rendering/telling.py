@@ -39,6 +39,10 @@ class Telling:
         """Return the sentence in the reader's language."""
         return self.language.gettext(message, **values)
 
+    def pgettext(self, context: str, message: str) -> str:
+        """Return the sentence in the reader's language, as it is said of this thing."""
+        return self.language.pgettext(context, message)
+
     def ngettext(self, singular: str, plural: str, n: int, **values: object) -> str:
         """Return the sentence for `n` things in the reader's language."""
         return self.language.ngettext(singular, plural, n, **values)
