@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from notifier.api import connections
+from notifier.api import connections, guard
 from notifier.api.server import listen
 
 if TYPE_CHECKING:
@@ -45,6 +45,14 @@ def test_a_later_request_has_the_same_time_for_its_head(api: Api, monkeypatch: p
         assert connection.recv(4096).startswith(b"HTTP/1.1 200")
         connection.sendall(b"GET /li")
         assert until_closed(connection).count(b"HTTP/1.1") == 0
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "BODY_SECONDS", 0.2)
+    with line(api) as connection:
+        connection.sendall(b"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+        said = until_closed(connection)
+    assert said.startswith(b"HTTP/1.1 408")
 
 
 def test_a_request_with_two_lengths_is_refused_and_nothing_after_it_is_served(api: Api) -> None:
