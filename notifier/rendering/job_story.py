@@ -293,6 +293,7 @@ def devices(t: Telling, job: Mapping[str, object], *, only: str | None) -> dict[
         "results": only is None,
         "more": t.ngettext("and %(n)s more device", "and %(n)s more devices", more) if more > 0 else "",
         "all": t.link("job", job_id=count(job, "id")),
+        "column": t.gettext("Reason"),
     }
 
 
@@ -304,7 +305,8 @@ def _told(name: str, result: str, reason: str, only: str | None) -> tuple[str, s
 def notes(t: Telling, job: Mapping[str, object]) -> dict[str, object] | None:
     """Return the devices of a successful job that have something to say."""
     speaking = [device for device in parts(job, "devices") if _says(device, "message")]
-    return devices(t, {"id": job.get("id"), "devices": speaking}, only=None) if speaking else None
+    table = devices(t, {"id": job.get("id"), "devices": speaking}, only=None)
+    return {**table, "column": t.gettext("Note")} if table else None
 
 
 def summary(job: Mapping[str, object]) -> list[Row]:

@@ -177,7 +177,7 @@ class Renderer:
                     language=told.language.code,
                 )
             except RenderError as exc:
-                note = f"{exc}; the built-in mail was used"
+                note = f"{exc}; the built-in mail is used instead"
             else:
                 return text, html, note, False
         compiled = self._compiled(mail_type, state.colour, look.theme(state.colour))

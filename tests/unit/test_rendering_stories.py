@@ -188,6 +188,7 @@ def test_devices_are_listed_failed_ones_first() -> None:
         "results": True,
         "more": "and 21 more devices",
         "all": None,
+        "column": "Reason",
     }
     assert job_story.devices(TELLING, job("failed"), only="failed") is None
     notes = job_story.notes(TELLING, job("success", devices=DEVICES))
