@@ -66,8 +66,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Make xdist's groups count: it writes them to an attribute that pytest reads no more since 9.2."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Make xdist's groups count: it writes them to an attribute that pytest reads no more since 9.2.
+
+    Its processes take the acceptance tests first, in their random order: a long test at the end would run alone.
+    """
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: "acceptance" not in item.path.parts)
     for item in items:
         grouped = getattr(item, "_nodeid", item.nodeid)
         if grouped != item.nodeid:

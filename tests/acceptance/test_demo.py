@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 END_SECONDS = 150.0
+_one_demo = pytest.mark.xdist_group("kept_demo")
 
 
 class Demo:
     """A running `notifier demo` with its output in files, and every process it has ever started."""
 
     def __init__(self, *options: str, folder: Path) -> None:
+        self.folder = folder
         self.temporary = folder / "tmp"
         self.temporary.mkdir()
         self._output, self._errors = folder / "output", folder / "errors"
@@ -117,11 +119,21 @@ def demos(folder: Path) -> Iterator[list[Demo]]:
         one.kill()
 
 
-def test_every_row_of_one_demo_ends_as_expected_and_nothing_is_left_behind(
-    demos: list[Demo], folder: Path
-) -> None:
-    demo = Demo("--once", "--json", folder=folder)
-    demos.append(demo)
+@pytest.fixture(name="kept", scope="module")
+def _kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """A demo that has run once to its end and kept its data in `kept` of its folder."""
+    folder = tmp_path_factory.mktemp("kept")
+    demo = Demo("--once", "--json", "--data", str(folder / "kept"), folder=folder)
+    try:
+        demo.wait()
+        yield demo
+    finally:
+        demo.kill()
+
+
+@_one_demo
+def test_every_row_of_one_demo_ends_as_expected_and_nothing_is_left_behind(kept: Demo) -> None:
+    demo = kept
     assert demo.wait() == 0, demo.output + demo.errors
     told = json.loads(demo.output)
     assert told["ok"]
@@ -209,16 +221,11 @@ def test_given_servers_are_left_as_they_were(
     assert server.rows("SELECT 1 FROM pg_database WHERE datname = %s", (name[1],)) == []
 
 
-def test_a_kept_demo_goes_on_where_it_ended(demos: list[Demo], folder: Path) -> None:
-    for _ in range(2):
-        demo = Demo("--once", "--json", "--data", str(folder / "kept"), folder=_fresh(folder, len(demos)))
-        demos.append(demo)
-        assert demo.wait() == 0, demo.output + demo.errors
-    first, second = (json.loads(one.output)["rows"] for one in demos)
+@_one_demo
+def test_a_kept_demo_goes_on_where_it_ended(demos: list[Demo], kept: Demo, folder: Path) -> None:
+    assert kept.wait() == 0, kept.output + kept.errors
+    again = Demo("--once", "--json", "--data", str(kept.folder / "kept"), folder=folder)
+    demos.append(again)
+    assert again.wait() == 0, again.output + again.errors
+    first, second = (json.loads(one.output)["rows"] for one in (kept, again))
     assert min(row["id"] for row in second) > max(row["id"] for row in first)
-
-
-def _fresh(folder: Path, number: int) -> Path:
-    made = folder / str(number)
-    made.mkdir()
-    return made
