@@ -6,6 +6,7 @@ import contextlib
 import shlex
 import shutil
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from notifier import resources
@@ -151,20 +152,22 @@ def verdict(out: Output, found: Sequence[LogRow], different: Sequence[str]) -> N
 
 def suggestions(out: Output, stage: Stage) -> None:
     """Name commands to try while everything is up."""
-    program = "notifier" if shutil.which("notifier") else f"{shlex.quote(sys.executable)} -m notifier"
-    start = f"{program} --config {shlex.quote(str(stage.folder.config))}"
     sample = shlex.quote(str(resources.path("docs/events/job_failed.json")))
     out.line("")
     out.line("try, in another terminal:")
+    out.line(f"  export NOTIFIER_CONFIG={shlex.quote(str(stage.folder.config))}")
+    if not shutil.which("notifier"):
+        out.line(f"  export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH")
     for rest in (
         f"publish --new-id {sample}",
         "events list",
+        "explain 1",
         "dead-letters list",
         "smtp test 1 --to you@acme.example",
         "tokens create --user anna",
         "api",
     ):
-        out.line(f"  {start} {rest}")
+        out.line(f"  notifier {rest}")
     out.line("Ctrl-C ends everything")
 
 

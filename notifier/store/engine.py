@@ -64,9 +64,14 @@ def _set_limits(connection: sa.engine.interfaces.DBAPIConnection, _record: objec
     connection.commit()
 
 
-def _translate(context: ExceptionContext) -> Exception:
-    """Return what is raised instead; SQLAlchemy takes it from the handler's result."""
+def _translate(context: ExceptionContext) -> Exception | None:
+    """Return what is raised instead; SQLAlchemy takes it from the handler's result.
+
+    What ends the process, such as Ctrl-C in the middle of a query, is no fault of the database: None, it goes on.
+    """
     original = context.original_exception
+    if not isinstance(original, Exception):
+        return None
     state = getattr(original, "pgcode", None)
     diagnostics = getattr(original, "diag", None)
     text = getattr(diagnostics, "message_primary", None) or " ".join(str(original).split())
