@@ -93,13 +93,12 @@ class SystemdMachine:
 
     def __enter__(self) -> Self:
         self._write_units()
-        unified = (_CONTROL_GROUPS / "cgroup.controllers").exists()
-        bases = [_CONTROL_GROUPS] if unified else [_CONTROL_GROUPS / "unified", _CONTROL_GROUPS / "systemd"]
+        bases = control_groups()
         self._groups = [base / f"notifier-trial-{os.getpid()}" for base in bases]
         for group in self._groups:
             group.mkdir()
         script = _BOOT.replace("/trial-units", str(self._units))
-        boot = [str(self._folder), "unified" if unified else "hybrid", *map(str, self._seen)]
+        boot = [str(self._folder), "unified" if len(bases) == 1 else "hybrid", *map(str, self._seen)]
         join = "".join(f"echo $$ > {group}/cgroup.procs; " for group in self._groups)
         namespaces = ["--pid", "--mount", "--cgroup", "--ipc", "--uts", "--fork", "--kill-child"]
         with self._log.open("wb") as log:
@@ -170,6 +169,13 @@ class SystemdMachine:
         assert self._process.poll() is None, self._log.read_text("utf-8")
         assert _children(self._process.pid), "no process yet"
         return self.show("trial.target", "ActiveState") == {"ActiveState": "active"}
+
+
+def control_groups() -> list[Path]:
+    """Return the hierarchies that systemd needs here: one, or on older set-ups two. They may not be there."""
+    if (_CONTROL_GROUPS / "cgroup.controllers").exists():
+        return [_CONTROL_GROUPS]
+    return [_CONTROL_GROUPS / "unified", _CONTROL_GROUPS / "systemd"]
 
 
 def _children(pid: int) -> list[int]:

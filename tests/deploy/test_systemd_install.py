@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import threading
 import urllib.request
@@ -24,7 +25,7 @@ from notifier.broker.publisher import Publisher
 from notifier.sandbox import postgres, rabbitmq
 from notifier.sandbox.processes import free_ports
 from tests import services
-from tests.deploy.systemd_machine import SYSTEMD, SystemdMachine
+from tests.deploy.systemd_machine import SYSTEMD, SystemdMachine, control_groups
 from tests.support.smtp_script import pause
 from tests.support.smtp_server import SmtpServer
 from tests.waiting import wait_until
@@ -36,12 +37,28 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "deploy" / "systemd" / "install.md"
+NAMESPACES = ("unshare", "--pid", "--mount", "--cgroup", "--ipc", "--uts", "--fork")
 PROGRAMS = ("unshare", "nsenter", "systemctl", "systemd-run", "dbus-daemon", "curl", "openssl")
-LACKING = [
-    *(["root"] if os.geteuid() != 0 else []),
-    *([] if SYSTEMD.exists() else [str(SYSTEMD)]),
-    *[name for name in PROGRAMS if shutil.which(name) is None],
-]
+
+
+def lacking() -> list[str]:
+    """Return what this machine lacks for another one inside it."""
+    missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    if not SYSTEMD.exists():
+        missing.append(str(SYSTEMD))
+    if os.geteuid() != 0:
+        missing.append("root")
+    if missing:
+        return missing
+    tried = subprocess.run([*NAMESPACES, "mount", "--make-rprivate", "/"], capture_output=True, check=False)
+    if tried.returncode != 0:
+        missing.append("the right to make namespaces")
+    if not all(os.access(place, os.W_OK) for place in control_groups()):
+        missing.append("control groups that may be written")
+    return missing
+
+
+LACKING = lacking()
 
 pytestmark = [
     pytest.mark.services,
@@ -51,6 +68,7 @@ pytestmark = [
 ]
 
 CREDENTIALS = "/etc/notifier/credentials"
+VARIABLES = "/etc/notifier/notifier.env"
 TEMPLATES = "/etc/notifier/templates"
 DROP_IN = """[Service]
 Environment=NOTIFIER_HEALTH__PORT={health} NOTIFIER_API__PORT={api} NOTIFIER_DELIVERY__DENIED_NETWORKS=[]
@@ -99,14 +117,17 @@ class Site:
         finally:
             connection.close()
 
-    def fail_job(self, job: int) -> None:
-        """Publish that a job failed; the admin of customer 1 is to hear of it."""
+    def fail_job(self, job: int, *, customer: int = 1) -> None:
+        """Publish that a job failed; the customer's admin is to hear of it."""
         event = {
             "specversion": "1.0",
             "id": f"job-{job}",
             "source": "tests",
             "type": "job_failed",
-            "data": {"customer_id": 1, "job": {"id": job, "type": "config_backup", "status": "failed"}},
+            "data": {
+                "customer_id": customer,
+                "job": {"id": job, "type": "config_backup", "status": "failed"},
+            },
         }
         with Publisher(self.amqp_url, exchange="job.events") as publisher:
             publisher.publish(json.dumps(event).encode(), routing_key="job_failed")
@@ -232,6 +253,23 @@ def test_a_new_secret_counts_after_a_restart(site: Site) -> None:
     assert site.is_ready()
     assert site.machine.show("notifier.service", "MainPID") != before
     assert "ok" in site.sh("notifier-as worker check")
+
+
+def test_the_products_variables_name_the_default_mail_server(site: Site) -> None:
+    """As they stand in notifier.env; it serves a customer without a server of its own."""
+    site.sql("INSERT INTO customers (id, name) OVERRIDING SYSTEM VALUE VALUES (2, 'Beta')")
+    site.sql("INSERT INTO customer_users (customer_id, user_id) SELECT 2, id FROM users")
+    for name, value in {
+        "EMAIL_HOST": "127.0.0.1",
+        "EMAIL_PORT": str(site.server.port),
+        "EMAIL_USE_TLS": "false",
+        "DEFAULT_FROM_EMAIL": "webnet@beta.example",
+    }.items():
+        site.sh(f"grep -q '^#{name}=' {VARIABLES} && sed -i 's/^#{name}=.*/{name}={value}/' {VARIABLES}")
+    site.sh("systemctl restart notifier.service")
+    site.fail_job(3, customer=2)
+    wait_until(lambda: site.status_of(3) == [("sent", None)], 60, "the mail")
+    assert any(mail.mail_from == "webnet@beta.example" for mail in site.server.mails)
 
 
 def test_stopping_finishes_the_mail_in_hand(site: Site) -> None:
