@@ -436,10 +436,12 @@ def _world(kind: Kind, state: str) -> Sample:
     name = "Zürich-東京-ルーター 🚀"
     if "job" in data:
         data["job"]["requested_by"] = "Jürgen Müller"
-        data["job"]["devices"] = [
-            {"id": 1, "hostname": name, "status": "failed", "message": "接続できません"}
-        ]
-        data["job"]["error"] = "Gerät antwortet nicht: 接続がタイムアウトしました 🚀"
+        device = {"id": 1, "hostname": name, "status": "failed", "message": "接続できません"}
+        if data["job"]["status"] == "success":
+            device |= {"status": "success", "message": "設定を保存しました"}
+        else:
+            data["job"]["error"] = "Gerät antwortet nicht: 接続がタイムアウトしました 🚀"
+        data["job"]["devices"] = [device]
     if "compliance_result" in data:
         data["compliance_result"]["device"]["hostname"] = name
         data["compliance_result"]["found"] = "時刻サーバー 192.0.2.7"
