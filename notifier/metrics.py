@@ -94,25 +94,25 @@ class Metrics:
             ("status", "failure_reason"),
             registry=self.registry,
         )
-        self._finished.labels("sent", NO_REASON)
+        self._sent = self._finished.labels("sent", NO_REASON)
         for reason in FAILURE_REASONS:
             self._finished.labels("failed", reason)
-        self._attempts = self._counter(
+        attempts = self._counter(
             "mail_attempts", "Tries to send a mail, by result.", result=tuple(kind.value for kind in Kind)
         )
+        self._attempt = {kind: attempts.labels(kind.value) for kind in Kind}
         self._ambiguous = self._counter(
             "mails_ambiguous", "Times nobody knew whether the server took a mail; bounds the extra copies."
         )
         self._claims = self._counter("claims", "Looks for due mails, by result.", result=CLAIM_RESULTS)
         self._claim_rows = self._histogram("claim_batch_mails", "Mails in one claim.", _BATCH_BUCKETS)
-        self._steps = self._histogram(
+        steps = self._histogram(
             "smtp_step_seconds",
             "Time until a connection was ready (connect) and until a mail was answered (send).",
             _STEP_BUCKETS,
             "step",
         )
-        for step in SMTP_STEPS:
-            self._steps.labels(step)
+        self._step = {step: steps.labels(step) for step in SMTP_STEPS}
         self._latency = self._histogram(
             "delivery_latency_seconds",
             "Time from taking in the event to the server's acceptance.",
@@ -205,7 +205,7 @@ class Metrics:
 
     def attempt(self, kind: Kind) -> None:
         """Count one try to send a mail."""
-        self._attempts.labels(kind.value).inc()
+        self._attempt[kind].inc()
         if kind is Kind.AMBIGUOUS:
             self._ambiguous.inc()
 
@@ -215,7 +215,7 @@ class Metrics:
 
     def mail_sent(self, latency: float) -> None:
         """Count one mail the server took, `latency` seconds after the event was taken in."""
-        self._finished.labels("sent", NO_REASON).inc()
+        self._sent.inc()
         self._latency.observe(latency)
 
     def mail_failed(self, reason: FailureReason, count: int = 1) -> None:
@@ -224,7 +224,7 @@ class Metrics:
 
     def smtp_step(self, step: SmtpStep, seconds: float) -> None:
         """Measure how long a connection took to be ready, or one mail to be answered."""
-        self._steps.labels(step).observe(seconds)
+        self._step[step].observe(seconds)
 
     def backlog(self, backlog: Backlog) -> None:
         """Show what the background check found in the database."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 import idna
 
@@ -41,6 +42,7 @@ class Mailbox:
         return not self.local.isascii()
 
 
+@lru_cache(maxsize=4096)  # a user's address comes with every event
 def parse_mailbox(text: str) -> Mailbox:
     """The one mailbox in `text`.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 EVENT_ID: Final = r"^[\x20-\x7E]{1,200}$"  # printable ASCII
@@ -13,6 +14,7 @@ _RFC3339 = re.compile(
     r"\d{4}-\d{2}-\d{2}T(?:[01]\d|2[0-3]):[0-5]\d:(?:[0-5]\d|60)(?:\.\d+)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
     re.IGNORECASE | re.ASCII,
 )
+_NO_TIME = "must be an RFC 3339 time with an offset, such as 2026-11-23T04:31:07Z"
 # W3C Trace Context section 3.2.2; all zeros and version ff are invalid there.
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _TRACESTATE = re.compile(r"[\x20-\x7e]{1,512}")
@@ -23,8 +25,15 @@ def read_time(value: object) -> datetime:
 
     A leap second counts as the second before it. Raises ValueError, which pydantic turns into a fault.
     """
-    if not isinstance(value, str) or not _RFC3339.fullmatch(value):
-        raise ValueError("must be an RFC 3339 time with an offset, such as 2026-11-23T04:31:07Z")
+    if not isinstance(value, str):
+        raise ValueError(_NO_TIME)  # noqa: TRY004 - pydantic makes a fault of a ValueError
+    return _read_time(value)
+
+
+@lru_cache(maxsize=256)  # the same times of an event are read for the rows, the headline, the facts …
+def _read_time(value: str) -> datetime:
+    if not _RFC3339.fullmatch(value):
+        raise ValueError(_NO_TIME)
     text = value.upper()
     if text[17:19] == "60":
         text = text[:17] + "59" + text[19:]

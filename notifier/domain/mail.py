@@ -113,7 +113,10 @@ class Gap(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncodedBody:
-    """The MIME parts of a Body: each of `gaps` is between two of `pieces`. `reasons` are encoded, too."""
+    """What follows the headers that differ: each of `gaps` is between two of `pieces`. `reasons` are encoded, too.
+
+    The first piece begins with the MIME headers and the blank line behind all headers.
+    """
 
     boundary: str
     pieces: tuple[bytes, ...]
@@ -130,7 +133,7 @@ def encode_body(body: Body) -> EncodedBody:
     digest = hashlib.sha256(f"{body.text}\0{body.html}".encode()).hexdigest()[:24]
     # No quoted-printable text contains "=_", so this boundary cannot occur in a part (RFC 2045 section 6.7).
     boundary = f"=_{digest}"
-    pieces: list[bytes] = [b""]
+    pieces: list[bytes] = [_mime_block(boundary)]
     gaps: list[Gap] = []
     for subtype, content in (("plain", body.text), ("html", body.html)):
         pieces[-1] += (
@@ -173,7 +176,7 @@ def assemble(facts: MailFacts, encoded: EncodedBody, unsubscribe_url: str | None
     first, last = _shared_blocks(shared)
     head = b"".join((first, serialise(_personal_headers(facts, unsubscribe_url)), last))
     _check_line_ends(head)
-    parts = [head, _mime_block(encoded.boundary), encoded.pieces[0]]
+    parts = [head, encoded.pieces[0]]
     for gap, piece in zip(encoded.gaps, encoded.pieces[1:], strict=True):
         parts += (_filled(gap, facts, encoded, unsubscribe_url), piece)
     return b"".join(parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gettext
 import io
-from datetime import UTC
+from datetime import UTC, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -69,14 +69,8 @@ class Language:
         except OverflowError:  # the last hours of year 9999 and the first of year 1 exist in UTC only (B54)
             local = at.astimezone(UTC)
         day = _date(local.date(), self._formats)
-        offset = local.strftime("%z")
-        spelled = f"UTC{offset[:3]}:{offset[3:5]}"
-        name = self._zone_name(local, zone)
-        if name == "UTC":
-            spelled = "UTC"
-        elif name.isalpha():
-            spelled = f"{name} ({spelled})"
-        return f"{day}, {local:%H:%M} {spelled}"
+        where = _spelled(self._zone_name(local, zone), local.utcoffset())
+        return f"{day}, {local.hour:02}:{local.minute:02} {where}"
 
     def _zone_name(self, local: datetime, zone: ZoneInfo) -> str:
         """Return the zone's short name in this language where it has one of its own: MEZ, and IST as anywhere."""
@@ -89,6 +83,17 @@ class Language:
             own = get_timezone_name(local, "short", locale=self._formats)
             known = self._zone_names[key] = own if own.isalpha() else name
         return known
+
+
+@lru_cache(maxsize=512)
+def _spelled(name: str, offset: timedelta | None) -> str:
+    """Return a zone's short name where it has one, and its offset: `CET (UTC+01:00)`."""
+    if name == "UTC":
+        return "UTC"
+    minutes = (offset or timedelta()) // timedelta(minutes=1)
+    hours, minute = divmod(abs(minutes), 60)
+    spelled = f"UTC{'-' if minutes < 0 else '+'}{hours:02}:{minute:02}"
+    return f"{name} ({spelled})" if name.isalpha() else spelled
 
 
 @lru_cache(maxsize=512)

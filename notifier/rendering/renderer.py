@@ -103,6 +103,7 @@ class Renderer:
                 document,
                 contact=look.contact or contact,
                 unsubscribe=unsubscribe,
+                for_own_templates=own is not None and event_type in own.mail_types,
             )
         except TEMPLATE_FAULTS as exc:
             raise RenderError(f"the event cannot be told: {type(exc).__name__}: {exc}") from exc

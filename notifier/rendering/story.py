@@ -7,6 +7,7 @@ get the same context, so they say the same.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from notifier.domain.mail import REASON_PLACEHOLDER, UNSUBSCRIBE_PLACEHOLDER
@@ -16,7 +17,7 @@ from notifier.rendering.states import TOPICS, state_of
 from notifier.rendering.telling import Telling, mark, part, said
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from notifier.domain.vocabulary import EventType, Rule
@@ -73,8 +74,11 @@ def event_story(
     *,
     contact: str | None,
     unsubscribe: bool,
+    for_own_templates: bool,
 ) -> dict[str, object]:
     """Return the context of an event's templates. `english` is the same telling in English.
+
+    A customer's own templates get every table, the built-in ones what they show.
 
     `why` is a placeholder: the templates need not be rendered once more for every rule.
     """
@@ -83,7 +87,11 @@ def event_story(
     job, result = part(data, "job"), part(data, "compliance_result")
     is_job = event_type != "compliance_violation"
     topic = t.gettext(TOPICS[event_type])
-    told = _job(t, event_type, job) if is_job else _violation(t, result, job)
+    told = (
+        _job(t, event_type, job, for_own_templates=for_own_templates)
+        if is_job
+        else _violation(t, result, job)
+    )
     return {
         **_shell(t, event_state(document), subjects.title(document)),
         **told,
@@ -172,7 +180,22 @@ def _shell(t: Telling, state: State, title: str) -> dict[str, object]:
     }
 
 
-def _job(t: Telling, event_type: EventType, job: Mapping[str, object]) -> dict[str, object]:
+_TABLES: dict[str, Callable[[Telling, Mapping[str, object]], object]] = {
+    "failed_devices": partial(job_story.devices, only="failed"),
+    "devices": partial(job_story.devices, only=None),
+    "notes": job_story.notes,
+}
+_TABLE_OF: dict[str, str] = {  # in the built-in templates
+    "job_success": "notes",
+    "job_failed": "failed_devices",
+    "job_partial": "devices",
+    "scheduled_backup_complete": "failed_devices",
+}
+
+
+def _job(
+    t: Telling, event_type: EventType, job: Mapping[str, object], *, for_own_templates: bool
+) -> dict[str, object]:
     button, links = job_story.actions(t, event_type, job)
     total, done, _ = job_story.counts(job)
     facts, more = job_story.facts(t, event_type, job)
@@ -183,9 +206,11 @@ def _job(t: Telling, event_type: EventType, job: Mapping[str, object]) -> dict[s
         "more_facts": more,
         "counted": total is not None and done is not None,
         "error": job_story.error(t, job),
-        "failed_devices": job_story.devices(t, job, only="failed"),
-        "devices": job_story.devices(t, job, only=None),
-        "notes": job_story.notes(t, job),
+        **{
+            name: make(t, job)
+            for name, make in _TABLES.items()
+            if for_own_templates or name == _TABLE_OF[event_type]
+        },
         "summary": job_story.summary(job),
         "button": button,
         "actions": links,

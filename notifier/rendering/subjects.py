@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from notifier.domain.headers import clean_header
@@ -88,6 +89,7 @@ def values(
     }
 
 
+@lru_cache(maxsize=1024)
 def visible(text: str) -> str:
     """Return one line without escapes, controls and invisible characters (B25, B26)."""
     shown = clean("".join(c for c in text if unicodedata.category(c) != "Cf"))

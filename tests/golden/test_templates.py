@@ -45,7 +45,9 @@ def context(sample: Sample) -> dict[str, object]:
         customer=sample.customer,
         product="Webnet",
     )
-    return story.event_story(told, told, sample.document, contact=CONTACT, unsubscribe=True) | {
+    return story.event_story(
+        told, told, sample.document, contact=CONTACT, unsubscribe=True, for_own_templates=True
+    ) | {
         "unsubscribe": ("Unsubscribe", "https://app.example.com/u/x"),
         "why": "You asked for it.",
     }

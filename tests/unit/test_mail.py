@@ -173,7 +173,7 @@ def test_encoded_lines_are_short_and_never_a_lone_dot(text: str, html: str) -> N
 
 def test_no_boundary_can_occur_in_a_body() -> None:
     encoded = encode_body(body(text="=_" * 50, html="=_" * 50))
-    assert b"".join(encoded.pieces).count(b"=_") == 3  # the two parts and the end
+    assert b"".join(encoded.pieces).count(b"=_") == 4  # the header, the two parts and the end
 
 
 def test_one_encoding_serves_every_recipient_with_their_own_link() -> None:

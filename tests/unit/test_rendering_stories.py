@@ -329,7 +329,7 @@ def test_no_shape_of_an_optional_field_breaks_the_story(more: dict[str, object],
     event = job(status, **more)
     event_types: tuple[EventType, ...] = ("job_success", "scheduled_backup_complete")
     for event_type in event_types:
-        told = story._job(TELLING, event_type, event)
+        told = story._job(TELLING, event_type, event, for_own_templates=True)
         assert told["headline"]
         assert told["preheader"]
 
