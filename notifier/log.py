@@ -105,8 +105,18 @@ class Redactor:
         if "event" in event:
             clean["event"] = self._entry("event", event["event"], keep_addresses=keep_addresses)
         for key, value in event.items():
-            if key not in clean:
-                clean[key] = self._entry(key, value, keep_addresses=keep_addresses)
+            if key in clean:
+                continue
+            if value is not None and _is_secret_key(key):
+                clean[key] = MASK
+            elif type(value) is str:  # most of what is told, without a further call
+                clean[key] = self.text(value, keep_addresses=keep_addresses or key in _SHOWN_IN_FULL)
+            elif value is None or type(value) is int:
+                clean[key] = value
+            else:
+                clean[key] = self._value(
+                    value, keep_addresses=keep_addresses or key in _SHOWN_IN_FULL, depth=0
+                )
         return clean
 
     def text(self, text: str, *, keep_addresses: bool = False) -> str:

@@ -9,9 +9,9 @@ the exact list of names that was asked for.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from email.header import Header as EncodedHeader
 from functools import lru_cache
+from typing import NamedTuple
 
 from notifier.domain.addresses import parse_mailbox
 from notifier.domain.errors import HeaderInjection
@@ -21,8 +21,7 @@ _LINE = 78  # RFC 5322 section 2.1.1
 _FIELD_NAME = re.compile(r"[!-9;-~]+")  # RFC 5322 section 2.2: printable ASCII but the colon
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """One field: a name, words for people, a part for machines (`<a@b>`, an id); either may be empty."""
 
     name: str
@@ -45,7 +44,7 @@ def clean_header(text: str) -> str:
 
     Controls, line and paragraph separators, bidirectional overrides and zero-width characters become blanks.
     """
-    printable = "".join(c if c.isprintable() else " " for c in text)
+    printable = text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
     collapsed = " ".join(printable.replace("=?", "= ?").split())
     return collapsed if len(collapsed) <= MAX_LENGTH else collapsed[: MAX_LENGTH - 1].rstrip() + "…"
 
@@ -61,7 +60,7 @@ def serialise(headers: tuple[Header, ...]) -> bytes:
 
     Raises HeaderInjection when the result has other field names than were asked for.
     """
-    block = b"".join([_line(h.name, h.words, h.machine, h.quoted) for h in headers])
+    block = b"".join([_line(*header) for header in headers])
     found = [line.partition(b":")[0] for line in block.split(b"\r\n") if line[:1] not in (b" ", b"\t", b"")]
     wanted = [h.name.encode("ascii") for h in headers]
     if found != wanted or b"\r\n\r\n" in block:

@@ -79,8 +79,9 @@ class Body:
         return text.replace(REASON_PLACEHOLDER, reason.text), markup.replace(REASON_PLACEHOLDER, reason.html)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MailFacts:
+class MailFacts(
+    NamedTuple
+):  # made for every mail: a frozen dataclass of so many fields costs ten times as much
     """What one mail needs beside its body: the log row, its event and its server.
 
     `message_id` has its angle brackets and was stored with the row (D17). `date` has an offset. `rule` chooses one of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 import unicodedata
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
@@ -17,12 +18,20 @@ _LABEL_WIDTH = 18
 _LINK = re.compile(r"https?://")
 _LONG_NAME = 14  # characters that fit the narrowest column
 _DOT = re.compile(r"\.(?=\w)")
+_SHORT = 300  # characters of a sentence worth remembering
 _LEADING = re.compile(r"^ +| {2,}")
 
 
 def wrap(text: str, first: str = "", rest: str = "") -> str:
     """Return text in lines of at most 74 columns; only an address may be longer, it is never broken."""
+    return _known_wrap(text, first, rest) if len(text) <= _SHORT else _wrap(text, first, rest)
+
+
+def _wrap(text: str, first: str, rest: str) -> str:
     return "\n".join(_wrapped(text, first, rest))
+
+
+_known_wrap = lru_cache(maxsize=1024)(_wrap)  # the footer's sentences are the same in all mails of a customer
 
 
 def indent(lines: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ are not touched.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from notifier.domain.vocabulary import EventType, Rule
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Mail:
+class Mail(NamedTuple):
     """One claimed row of the event log with what its mail needs."""
 
     id: int

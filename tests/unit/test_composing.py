@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from email import message_from_bytes
 from pathlib import Path
@@ -111,7 +110,7 @@ def test_one_rendering_serves_readers_of_every_rule(composer: Composer) -> None:
     mail, batch = claimed(2)
     bodies = {}
     for rule in ("role_default", "preference_enabled"):
-        message = message_from_bytes(composer.compose(replace(mail, rule=rule), batch, SERVER).data)
+        message = message_from_bytes(composer.compose(mail._replace(rule=rule), batch, SERVER).data)
         bodies[rule] = [
             str(part.get_payload(decode=True)) for part in message.walk() if not part.is_multipart()
         ]
