@@ -84,6 +84,7 @@ def rows(world: World, query: str) -> list[tuple[object, ...]]:
     return world.ask(query)
 
 
+@pytest.mark.timeout(300)  # some twenty processes, one after the other
 def test_a_newcomer_gets_to_a_mail_knows_why_there_was_none_replays_a_dead_letter_and_changes_the_key(
     newcomer: tuple[Newcomer, World, SmtpServer],
 ) -> None:
