@@ -143,8 +143,6 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server_version = SERVER_NAME
-    sys_version = ""
     timeout = SOCKET_TIMEOUT
     wbufsize = -1  # header and body in one write: two would meet Nagle's algorithm and delayed acks
     disable_nagle_algorithm = True
@@ -154,10 +152,16 @@ class _Handler(BaseHTTPRequestHandler):
         if not super().parse_request():
             return False
         if self.command in ("GET", "HEAD"):
+            if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
+                self.close_connection = True  # a body is not read, nor taken for the next request
             return True
         self.close_connection = True  # its body is not read
         self._answer((HTTPStatus.METHOD_NOT_ALLOWED, TEXT, b"only GET and HEAD\n"), allow="GET, HEAD")
         return False
+
+    def version_string(self) -> str:
+        """Return the header Server, without a version."""
+        return SERVER_NAME
 
     def do_GET(self) -> None:
         """Answer with the page."""

@@ -18,11 +18,19 @@ if TYPE_CHECKING:
 
     from notifier.cli.output import Output
 
-ID = click.IntRange(1, MAX_ID)
 MAX_PAGE = 10_000
 _RELATIVE = re.compile(r"(\d{1,6})\s*([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+class Id(click.IntRange):
+    """An id of the database."""
+
+    name = "id"
+
+
+ID = Id(1, MAX_ID)
 
 
 def parse_when(text: str, now: datetime) -> datetime:
@@ -82,8 +90,10 @@ def paging(command: Callable[..., object]) -> Callable[..., object]:
 
 
 def tell_rest(out: Output, *, shown: int, offset: int, total: int) -> None:
-    """Say on stderr that there is more than this page, and how to see it."""
-    if offset + shown < total:
+    """Say on stderr what there is beside this page, and how to see it."""
+    if not shown and total:
+        out.note(f"there are {total} in all; --offset {offset} leaves out every one")
+    elif offset + shown < total:
         out.note(f"{offset + 1}-{offset + shown} of {total}; go on with --offset {offset + shown}")
 
 

@@ -14,12 +14,12 @@ from notifier.cli import database
 from notifier.cli.arguments import confirm, yes_option
 from notifier.cli.output import json_option
 from notifier.cli.program import FAILED
-from notifier.domain.errors import DatabaseUnavailable, NotFound
+from notifier.domain.errors import DatabaseUnavailable
 from notifier.domain.masking import mask_json_source
 from notifier.store import rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from notifier.broker.letters import DeadLetter
@@ -90,23 +90,26 @@ def list_letters(context: Context, *, limit: int, as_json: bool) -> None:
 @click.pass_obj
 def show(
     context: Context, *, ids: tuple[str, ...], positions: tuple[int, ...], everything: bool, as_json: bool
-) -> None:
+) -> int | None:
     """Show letters whole: why they were rejected, where they came from, how their body begins (secrets masked)."""
     out = context.output(as_json=as_json)
     selection = _selection(ids, positions, everything=everything)
     with _opened(context) as letters:
         found = letters.show(selection)
-    if not found:
-        raise NotFound("there is no such dead letter; notifier dead-letters list shows what there is")
     reasons = _reasons(context, found, out)
     details = [_details(one, reasons.get(one.body_sha256)) for one in found]
     if as_json:
         out.json(details)
-        return
-    for number, detail in enumerate(details):
+    for number, detail in enumerate([] if as_json else details):
         if number:
             out.line("")
         out.record(detail)
+    if everything and not found:
+        out.line("no dead letters")
+    missing = [one for one in ids if one not in {letter.id for letter in found}]
+    missing += [f"at position {one}" for one in positions if one not in {letter.position for letter in found}]
+    _tell_missing(out, missing)
+    return FAILED if missing else None
 
 
 @dead_letters.command("replay")
@@ -178,12 +181,17 @@ def _handle(
         confirm(question, yes=yes)
     with _opened(context) as letters, out.progress("dead letters", total=letters.depth()) as step:
         handled = walk(letters, selection, lambda _done, _total: step(1))
-    for name in handled.missing:
-        out.note(f"there is no dead letter {name}; notifier dead-letters list shows what there is")
+    _tell_missing(out, handled.missing)
     if as_json:
         out.json({verb: handled.count, "missing": list(handled.missing)})
     out.line(f"{handled.count} {verb}")
     return FAILED if handled.missing else None
+
+
+def _tell_missing(out: Output, names: Iterable[str]) -> None:
+    for name in names:
+        hint = f" (its place in the list is --position {name})" if name.isdecimal() else ""
+        out.note(f"there is no dead letter {name}; notifier dead-letters list shows what there is{hint}")
 
 
 def _opened(context: Context) -> AbstractContextManager[DeadLetters]:

@@ -8,7 +8,7 @@ import click
 
 from notifier import inbox_events
 from notifier.cli import event_files
-from notifier.domain.errors import InvalidInput
+from notifier.domain.errors import InvalidInput, NotFound
 from notifier.domain.masking import mask_json
 from notifier.inbox_events import Wanted
 
@@ -25,7 +25,11 @@ def is_id(source: str) -> bool:
 
 def from_file(source: str, *, max_bytes: int) -> Wanted:
     """Return the one event of a file. Raises InvalidInput, NotFound."""
-    found = event_files.events([source], max_bytes=max_bytes)
+    try:
+        found = event_files.events([source], max_bytes=max_bytes)
+    except NotFound as exc:
+        msg = f"{exc}; name a file with one event, or an event of the inbox by its number (job_events.id)"
+        raise NotFound(msg) from exc
     if len(found) != 1:
         raise InvalidInput({source: [f"has {len(found)} events; give a file with one"]})
     event = found[0][1]

@@ -186,7 +186,7 @@ def _health(settings: Settings) -> Iterator[Finding]:
             "health", f"a worker that runs here has {host}, port {port}; a second one needs another port"
         )
     else:
-        yield _ok("health", f"a worker can listen on {host}, port {port}")
+        yield _ok("health", f"a worker can listen on {host}, {f'port {port}' if port else 'a free port'}")
 
 
 def _worker_answers(host: str, port: int) -> bool:
@@ -194,6 +194,6 @@ def _worker_answers(host: str, port: int) -> bool:
     with closing(HTTPConnection(reached, port, timeout=_ANSWER_SECONDS)) as connection:
         try:
             connection.request("HEAD", "/livez")
-            return (connection.getresponse().headers["Server"] or "").strip() == SERVER_NAME
+            return connection.getresponse().headers["Server"] == SERVER_NAME
         except (OSError, HTTPException):
             return False

@@ -156,11 +156,20 @@ def test_a_replayed_letter_goes_back_to_the_worker_and_a_discarded_one_is_gone(
     assert cli("dead-letters", "discard", "--position", 1).out == "1 discarded\n"
     missing = cli("dead-letters", "discard", two)
     assert (missing.code, f"there is no dead letter {two}" in missing.err) == (1, True)
+    shown = cli("dead-letters", "show", two, "1", "--position", 1, "--position", 9)
+    assert (shown.code, shown.out.splitlines()[0].split()) == (1, ["position", "1"])
+    assert [line.partition(";")[0] for line in shown.err.splitlines()] == [
+        f"there is no dead letter {two}",
+        "there is no dead letter 1",
+        "there is no dead letter at position 9",
+    ]
+    assert "its place in the list is --position 1)" in shown.err
     assert cli("dead-letters", "replay", "--all").code == 2
     assert cli("dead-letters", "replay", "--all", "--yes").out == "1 replayed\n"
     assert [body for body, _ in objects.take(objects.topology.queue)] == [b"three"]
     assert cli("dead-letters", "list").out == "no dead letters\n"
     assert cli("dead-letters", "show", "--position", 1).code == 1
+    assert (cli("dead-letters", "show", "--all").out) == "no dead letters\n"
 
 
 def test_letters_must_be_named(cli: CommandLine) -> None:

@@ -209,6 +209,16 @@ def test_a_port_in_use_is_a_configuration_error(site: Site) -> None:
         HealthServer("127.0.0.1", site.server.port, vitals=site.vitals, metrics=Metrics(version="1"))
 
 
+def test_a_body_is_not_taken_for_the_next_request(site: Site) -> None:
+    for header in (b"Content-Length: 26", b"Transfer-Encoding: chunked"):
+        with socket.create_connection(("127.0.0.1", site.server.port), timeout=10) as connection:
+            connection.sendall(b"GET /livez HTTP/1.1\r\n" + header + b"\r\n\r\nGET /metrics HTTP/1.1\r\n\r\n")
+            answer = b"".join(iter(lambda: connection.recv(4096), b""))
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\nServer: notifier\r\n")
+        assert answer.endswith(b"\r\n\r\nok\n")
+
+
 def test_stop_ends_open_connections() -> None:
     site = Site()
     site.server.start()
