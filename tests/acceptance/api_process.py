@@ -40,7 +40,7 @@ class ApiProcess:
 
     def __enter__(self) -> Self:
         try:
-            wait_until(self._port, 30, "the API to start")
+            wait_until(self._port, 60, "the API to start")
         except BaseException:
             self.__exit__()
             raise

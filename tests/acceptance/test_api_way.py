@@ -87,7 +87,7 @@ def events_done(world: World, count: int) -> None:
         )
         return world.ask(query)[0] == (count, 0)
 
-    wait_until(done, 30, f"{count} events to be done")
+    wait_until(done, 60, f"{count} events to be done")
 
 
 def test_a_server_and_preferences_made_by_the_api_decide_the_next_mail(world: World) -> None:
@@ -115,7 +115,7 @@ def test_a_server_and_preferences_made_by_the_api_decide_the_next_mail(world: Wo
         (row,) = client.get("/events/").json()["results"]
         assert (row["status"], row["recipient_email"], row["job"]) == ("sent", "override@example.com", 1)
         assert client.post(f"/events/{row['id']}/resend/").status_code == 201
-        wait_until(lambda: len(customer.server.mails) == 2, 30, "the mail to come again")
+        wait_until(lambda: len(customer.server.mails) == 2, 60, "the mail to come again")
         assert api.terminate() == 0
         assert {"api_stopped", "mail_resent"} <= {line["event"] for line in api.lines()}
 

@@ -87,7 +87,7 @@ def test_mails_go_on_while_the_broker_is_away(
     with Flow(world, [customer], rate=25) as flow:
         flow.wait_for(60)
         own_rabbitmq.stop()
-        wait_until(lambda: events(worker, "broker_connection_lost"), 15, "the loss to be noticed")
+        wait_until(lambda: events(worker, "broker_connection_lost"), 60, "the loss to be noticed")
         world.wait_settled(len(world.rows()))  # no event is in hand any more
         ratios: list[float] = []
         while len(ratios) < LOOKS and (not ratios or ratios[-1] < LEAST_SHARE):
@@ -138,8 +138,8 @@ def test_an_ack_that_comes_too_late_is_made_up_for(broker_world: World, own_rabb
             locker.autocommit = False
             cursor.execute("LOCK TABLE job_events IN ACCESS EXCLUSIVE MODE")
             world.fail_job(customer, 1)
-            wait_until(lambda: events(worker, "broker_connection_lost"), 15, "the channel to be closed")
-            wait_until(lambda: events(worker, "intake_paused") >= 2, 15, "another try")
+            wait_until(lambda: events(worker, "broker_connection_lost"), 60, "the channel to be closed")
+            wait_until(lambda: events(worker, "intake_paused") >= 2, 60, "another try")
             locker.rollback()
         unlocked = time.monotonic()
         world.wait_settled(2)

@@ -168,7 +168,7 @@ def test_a_read_only_database_stops_the_intake_until_it_can_be_written_again(wor
     world.database.execute(_END_SESSIONS)
     for number in range(1, 31):
         world.fail_job(customer, number)
-    wait_until(lambda: events(worker, "database_probe_failed") >= 2, 20, "the intake to pause")
+    wait_until(lambda: events(worker, "database_probe_failed") >= 2, 60, "the intake to pause")
     assert world.database.rows("SELECT count(*) FROM job_events") == [(0,)]
     world.wait_depth(world.topology.queue, 30)
     assert worker.get("/readyz")[0] == 503
@@ -195,7 +195,7 @@ def test_a_full_disk_stops_the_intake_with_ever_longer_pauses_and_costs_nothing(
         with Flow(world, customers, rate=25) as flow:
             flow.wait_for(40)
             disk.fill()
-            wait_until(lambda: events(worker, "intake_paused") >= 3, 40, "the intake to pause")
+            wait_until(lambda: events(worker, "intake_paused") >= 3, 90, "the intake to pause")
             disk.free()
             flow.wait_for(20)
         world.wait_settled(flow.mails)

@@ -131,7 +131,7 @@ def _settled(world: World) -> None:
         waiting = rows(world, "SELECT count(*) FROM notification_events WHERE status = 'pending'")
         return world.depth(world.topology.queue) == 0 and waiting == [(0,)]
 
-    wait_until(done, 30, "the events to be taken and the mails to be sent")
+    wait_until(done, 60, "the events to be taken and the mails to be sent")
 
 
 def _changes_the_key(person: Newcomer, world: World) -> None:

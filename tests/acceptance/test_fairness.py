@@ -234,12 +234,12 @@ def test_two_workers_share_a_breaker_and_a_change_of_the_configuration_closes_it
     world.fail_job(customer, 1)
 
     state = "SELECT breaker, pending, last_error FROM v_customer_delivery_health"
-    wait_until(lambda: world.ask(state)[0][0] == "open", 20, "the breaker to open")
+    wait_until(lambda: world.ask(state)[0][0] == "open", 60, "the breaker to open")
     world.fail_job(customer, 2)
     (row,) = world.ask(state)
     assert "could not be reached" in row[2]
     for worker in workers:
-        wait_until(partial(_tells_of_one, worker), 15, "both pages to tell of the breaker")
+        wait_until(partial(_tells_of_one, worker), 60, "both pages to tell of the breaker")
     faults = [line for worker in workers for line in worker.lines() if line["event"] == "mail_pending"]
     assert len(faults) <= 3 * 4  # three counts open it for both, whoever met them
 

@@ -86,7 +86,7 @@ def test_kills_while_mails_flow_lose_none(
         for number in range(15 * kill + 1, 15 * kill + 16):
             world.fail_job(customer, number)
         enough = len(customer.server.mails) + 3
-        customer.server.wait_for(functools.partial(_took, customer.server, enough), seconds=30)
+        customer.server.wait_for(functools.partial(_took, customer.server, enough), seconds=60)
         worker.kill()
     last = world.worker(**settings)
     rows = world.wait_settled(30 * kills, size(60, 300))
@@ -159,7 +159,7 @@ def test_killed_while_the_server_keeps_silent_is_made_up_for_after_the_lease(wor
     customer.server.on("banner", hang(), times=1)
     world.fail_job(customer, 1)
     worker = world.worker(**SHORT_LEASE)
-    customer.server.wait_for(lambda: customer.server.connections == 1, seconds=30)
+    customer.server.wait_for(lambda: customer.server.connections == 1, seconds=60)
     world.worker(**SHORT_LEASE).ready()
     worker.kill()
     died = time.monotonic()
@@ -223,7 +223,7 @@ def test_a_drain_does_not_wait_for_a_server_that_hangs(world: World) -> None:
     customer.server.on("rcpt", hang(), times=1)
     world.fail_job(customer, 1)
     worker = world.worker(delivery__drain_timeout=2)
-    customer.server.wait_for(lambda: "RCPT" in customer.server.verbs(), seconds=30)
+    customer.server.wait_for(lambda: "RCPT" in customer.server.verbs(), seconds=60)
 
     asked = time.monotonic()
     assert worker.terminate() == 0
@@ -247,7 +247,7 @@ def test_a_worker_that_slept_past_its_lease_changes_nothing_and_sends_nothing_mo
     customer.server.on("dot", wait_at_the_dot, times=1)
     world.fail_job(customer, 1)
     sleeper = world.worker(**SHORT_LEASE)
-    assert reached.wait(30)
+    assert reached.wait(60)
     sleeper.process.send_signal(signal.SIGSTOP)
     world.worker(**SHORT_LEASE)
     before = world.wait_settled(3)
@@ -318,7 +318,7 @@ def test_killed_in_the_middle_of_16_mails_each_is_tried_again_alone(world: World
     customer.server.on("dot", pause(stuck), after=7, times=1)
     world.fail_job(customer, 1)
     worker = world.worker(**SHORT_LEASE)
-    customer.server.wait_for(lambda: len(customer.server.mails) == 7, seconds=30)
+    customer.server.wait_for(lambda: len(customer.server.mails) == 7, seconds=60)
     worker.kill()
     stuck.set()
     world.let_leases_end()
@@ -356,7 +356,7 @@ def test_a_worker_short_of_memory_recovers_or_ends_with_a_word_and_loses_nothing
     def told() -> bool:
         return worker.process.poll() is not None or "memory" in worker.log.read_text(errors="replace").lower()
 
-    wait_until(told, 30, "it to say that memory is short, or to end")
+    wait_until(told, 60, "it to say that memory is short, or to end")
     if worker.process.poll() is None:
         process.rlimit(psutil.RLIMIT_DATA, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY))
     else:

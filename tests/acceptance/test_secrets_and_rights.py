@@ -174,10 +174,10 @@ def test_no_secret_shows_anywhere(
     conflict = failed_job(good, 7, error=text + " again")
     for body in (unreadable, conflict):
         world.publish(body)
-    world.wait_final(good, 3, 20)
-    world.wait_final(default, 1, 20)
-    world.wait_log(bad, lambda found: len(found) == 1 and "535" in str(found[0]["error_message"]), 20)
-    wait_until(lambda: world.ask("SELECT count(*) FROM rejected_events") == [(2,)], 15, "the rejections")
+    world.wait_final(good, 3)
+    world.wait_final(default, 1)
+    world.wait_log(bad, lambda found: len(found) == 1 and "535" in str(found[0]["error_message"]), 60)
+    wait_until(lambda: world.ask("SELECT count(*) FROM rejected_events") == [(2,)], 60, "the rejections")
 
     (world.folder / "event.json").write_bytes(failed_job(good, 9, **facts))
     world.settings["database__url"] = urls["admin"]
@@ -227,7 +227,7 @@ def test_the_worker_needs_no_right_but_its_own(least: tuple[World, dict[str, str
     world.publish(b"not an event")
     rows = world.wait_final(customer, 30)
     assert {row["status"] for row in rows} == {"sent"}
-    world.wait_log(broken, lambda found: bool(found and found[0]["error_message"]), 20)
+    world.wait_log(broken, lambda found: bool(found and found[0]["error_message"]), 60)
 
     world.settings["database__url"] = urls["admin"]
     world.command("smtp", "set", str(broken.id), "--port", str(broken.server.port))
@@ -241,7 +241,7 @@ def test_the_worker_needs_no_right_but_its_own(least: tuple[World, dict[str, str
         with pytest.raises(Exception, match="permission denied"):
             execute(urls[role], refused)
     assert worker.terminate() == 0
-    wait_until(lambda: world.depth(world.topology.dead_letter_queue) == 1, 10, "the dead letter")
+    wait_until(lambda: world.depth(world.topology.dead_letter_queue) == 1, 60, "the dead letter")
     verdict = world.verdict(dead_expected=1)
     assert (verdict.extra, verdict.violations) == (0, ())
     assert not [

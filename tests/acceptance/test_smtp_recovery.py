@@ -55,11 +55,11 @@ def test_a_wrong_password_for_500_mails_burns_nothing_and_they_leave_once_it_is_
     def told(rows: list[dict[str, object]]) -> bool:
         return len(rows) == 500 and all("535" in str(row["error_message"]) for row in rows)
 
-    rows = world.wait_log(customer, told, 30)
+    rows = world.wait_log(customer, told, 60)
     assert {(row["status"], row["attempts"], row["handoff_at"]) for row in rows} == {("pending", 0, None)}
     # One breaker for both workers, seen by everybody who asks.
     for worker in workers:
-        wait_until(partial(_tells, worker, 1), 15, "both pages to tell of the breaker")
+        wait_until(partial(_tells, worker, 1), 60, "both pages to tell of the breaker")
     (health,) = world.database.rows(
         "SELECT breaker, pending, last_error, breaker_open_until > now() FROM v_customer_delivery_health"
         " WHERE customer_id = %s",
@@ -76,7 +76,7 @@ def test_a_wrong_password_for_500_mails_burns_nothing_and_they_leave_once_it_is_
 
     world.command("smtp", "set", str(customer.id), "--password-stdin", stdin="right horse\n")
     began = time.monotonic()
-    rows = world.wait_final(customer, 500, 30)
+    rows = world.wait_final(customer, 500)
     assert {(row["status"], row["attempts"]) for row in rows} == {("sent", 1)}
     assert time.monotonic() - began < 10
     assert world.ask("SELECT breaker, last_error FROM v_customer_delivery_health") == [("closed", None)]
@@ -97,7 +97,7 @@ def test_names_that_do_not_resolve_burn_nothing_and_delay_nobody_else(world: Wor
         lambda: world.log(slow) and world.log(slow)[0]["lock_token"], 10, "the slow name to be looked up"
     )
     world.fail_job(healthy, 1)
-    (row,) = world.wait_final(healthy, 1, 30)  # while the slow name is still being looked up
+    (row,) = world.wait_final(healthy, 1)  # while the slow name is still being looked up
     assert row["status"] == "sent"
     assert world.log(slow)[0]["error_message"] is None
     (world.folder / "answer").touch()
@@ -107,13 +107,13 @@ def test_names_that_do_not_resolve_burn_nothing_and_delay_nobody_else(world: Wor
         )
         assert {(row["status"], row["attempts"]) for row in rows} == {("pending", 0)}
     tripped = "SELECT count(*) FROM smtp_breakers WHERE trips > 0"
-    wait_until(lambda: world.ask(tripped) == [(2,)], 20, "both breakers to open")
+    wait_until(lambda: world.ask(tripped) == [(2,)], 60, "both breakers to open")
 
     for customer in (slow, unknown):
         world.database.execute(
             "UPDATE smtp_configs SET host = '127.0.0.1' WHERE customer_id = %s", (customer.id,)
         )
-        rows = world.wait_final(customer, 9, 30)
+        rows = world.wait_final(customer, 9)
         assert {(row["status"], row["attempts"]) for row in rows} == {("sent", 1)}
     assert not world.verdict().violations
 
@@ -172,7 +172,7 @@ def test_a_relay_mistake_does_not_fail_hundreds_of_mails(
     (server,) = world.database.rows("SELECT id FROM smtp_configs WHERE customer_id = %s", (customer.id,))
     wait_until(
         lambda: world.ask("SELECT 1 FROM smtp_breakers WHERE server_id = %s AND open_until > now()", server),
-        20,
+        60,
         "the breaker to open",
     )
     customer.server.forget()

@@ -71,7 +71,7 @@ def _field(shared_world: World) -> Iterator[Field]:
     worker.check_alive()
     (dead,) = world.ask("SELECT count(*) FROM rejected_events")[0]
     wait_until(
-        lambda: world.depth(world.topology.dead_letter_queue) == dead, 15, "the dead letters to arrive"
+        lambda: world.depth(world.topology.dead_letter_queue) == dead, 60, "the dead letters to arrive"
     )
     verdict = world.verdict(dead_expected=dead)
     assert (verdict.lost, verdict.extra, verdict.stuck, verdict.violations) == (0, 0, 0, ())
@@ -81,7 +81,7 @@ def _rejection(field: Field, body: bytes) -> tuple[str, str, str | None]:
     """Wait for the note on a refused body: reason, detail, event id."""
     digest = hashlib.sha256(body).digest()
     query = "SELECT reason, detail, event_id FROM rejected_events WHERE body_sha256 = %s"
-    rows = wait_until(lambda: field.world.ask(query, (digest,)), 30, "the rejection to be noted")
+    rows = wait_until(lambda: field.world.ask(query, (digest,)), 60, "the rejection to be noted")
     assert len(rows) == 1
     return rows[0]
 
@@ -110,7 +110,7 @@ def test_every_kind_of_unreadable_message_is_dead_lettered_with_its_reason_while
         "the good ones to be sent",
     )
     wait_until(
-        lambda: world.depth(world.topology.dead_letter_queue) >= len(UNREADABLE) + 1, 15, "the dead letters"
+        lambda: world.depth(world.topology.dead_letter_queue) >= len(UNREADABLE) + 1, 60, "the dead letters"
     )
     letters = _letters(field)
     for body, reason in UNREADABLE.values():
@@ -142,8 +142,8 @@ def test_an_unknown_type_is_acked_and_kept_as_ignored(field: Field) -> None:  # 
         body = {**job_event(customer_id=customer), "id": "b14", "type": "job_paused"}
         world.publish_as(json.dumps(body).encode(), PLAIN, routing_key="job_paused")
     query = "SELECT customer_id, outcome FROM job_events WHERE event_id = 'b14'"
-    rows = wait_until(lambda: world.ask(query), 15, "the inbox row")
-    wait_until(lambda: world.depth(world.topology.queue) == 0, 15, "both to be acked")
+    rows = wait_until(lambda: world.ask(query), 60, "the inbox row")
+    wait_until(lambda: world.depth(world.topology.queue) == 0, 60, "both to be acked")
     assert rows == world.ask(query) == [(field.customer.id, "ignored")]
     assert world.ask("SELECT 1 FROM rejected_events WHERE event_id = 'b14'") == []
 
@@ -158,7 +158,7 @@ def test_another_payload_under_a_known_identity_is_refused_and_the_first_stands(
     reason, _, event_id = _rejection(field, other)
     assert (reason, event_id) == ("id_conflict", "job-18-failed")
     world.publish(failed_job(customer, 18))  # the same again is a duplicate, not a conflict
-    wait_until(lambda: world.depth(world.topology.queue) == 0, 15, "it to be acked")
+    wait_until(lambda: world.depth(world.topology.queue) == 0, 60, "it to be acked")
     assert len(world.log(customer)) == 1
 
 
