@@ -99,8 +99,16 @@ class Nemesis:
         """Note it when a worker has ended that nobody ended."""
         for place, worker in enumerate(self._workers):
             if (code := worker.process.poll()) is not None:
-                self.faults.append(f"{worker.log.name}: ended by itself with {code}")
+                self._ended(worker, code)
                 self._workers[place] = self._start()
+
+    def _ended(self, worker: WorkerProcess, code: int) -> None:
+        """A start whose first session is ended fails with 1, and whoever started the worker starts it again."""
+        if code == 1 and not any(line["event"] == "worker_started" for line in worker.lines()):
+            self.done["failed starts, for want of the database"] += 1
+            return
+        said = worker.log.read_text(errors="replace").strip().splitlines()[-1:]
+        self.faults.append(f"{worker.log.name}: ended by itself with {code}: {said}")
 
     def _kill_a_worker(self) -> None:
         place = self._chance.randrange(len(self._workers))

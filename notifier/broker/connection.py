@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,6 @@ from pika.exceptions import (
     AMQPError,
     AuthenticationError,
     ChannelError,
-    ConnectionClosedByBroker,
-    ProbableAccessDeniedError,
-    ProbableAuthenticationError,
     ReentrancyError,
 )
 
@@ -32,7 +30,10 @@ UNACKNOWLEDGED_TIMEOUT = 20_000  # ms that sent bytes may stay without a TCP ack
 # keeps the time to notice a dead link within 2 x heartbeat + 5 s (F18).
 HEARTBEAT_MARGIN = 3
 
+ACCESS_REFUSED = 403  # AMQP 0-9-1: the login
 NOT_ALLOWED = 530  # AMQP 0-9-1: the virtual host does not exist, or is closed to this user
+
+_CLOSED_BY_BROKER = re.compile(r"ConnectionClosedByBroker: \((\d+)\)")
 
 PROTOCOL_FAULTS = (AMQPError, AMQPConnectorException, ChannelError, ReentrancyError)
 # The last four are how pika fails when the connection goes away in the middle of one of its own calls.
@@ -72,18 +73,27 @@ def open_connection(params: pika.URLParameters) -> BlockingConnection:
     where = f"{params.host}:{params.port}"
     try:
         return BlockingConnection(params)
-    except (AuthenticationError, ProbableAuthenticationError) as exc:
-        raise BrokerRefused(
-            [f"the broker at {where} refused the login: check user and password in rabbitmq.url"]
-        ) from exc
-    except ProbableAccessDeniedError as exc:
-        raise BrokerRefused([_no_virtual_host(params, where)]) from exc
-    except ConnectionClosedByBroker as exc:
-        if exc.reply_code == NOT_ALLOWED:
-            raise BrokerRefused([_no_virtual_host(params, where)]) from exc
-        raise BrokerUnavailable(f"the broker at {where} closed the connection: {describe(exc)}") from exc
     except PIKA_FAULTS as exc:
+        code = _reason(exc)
+        if code == ACCESS_REFUSED:
+            raise BrokerRefused(
+                [f"the broker at {where} refused the login: check user and password in rabbitmq.url"]
+            ) from exc
+        if code == NOT_ALLOWED:
+            raise BrokerRefused([_no_virtual_host(params, where)]) from exc
         raise BrokerUnavailable(f"no connection to the broker at {where}: {describe(exc)}") from exc
+
+
+def _reason(exc: BaseException) -> int | None:
+    """Return the code with which the broker itself closed the connection.
+
+    pika takes every end of a connection during the login for a refused one, also that of a broker which dies just
+    then; only the text of its exception keeps the code. A worker that took it for a refusal would give up for good.
+    """
+    if isinstance(exc, AuthenticationError):  # no mechanism in common
+        return ACCESS_REFUSED
+    said = _CLOSED_BY_BROKER.search(repr(exc))
+    return int(said[1]) if said else None
 
 
 @contextmanager

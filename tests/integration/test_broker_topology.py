@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -11,6 +12,7 @@ from notifier.broker.letters import last_death
 from notifier.broker.topology import Topology, ensure, verify
 from notifier.domain.errors import BrokerRefused, BrokerUnavailable, ConfigurationError, TopologyMismatch
 from tests.broker_objects import BrokerObjects, broker_objects
+from tests.support.tcp_proxy import TcpProxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,6 +174,26 @@ def test_a_missing_virtual_host_is_named(broker: BrokerObjects) -> None:
     url = broker.url.rpartition("/")[0] + "/no-such-host"
     with pytest.raises(BrokerRefused, match="no virtual host 'no-such-host'"):
         ensure(url, broker.topology)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3], ids=["greeting", "login", "tuning"])
+def test_a_broker_that_dies_during_the_login_is_unavailable_and_did_not_refuse_it(
+    broker: BrokerObjects, step: int
+) -> None:
+    """A refusal ends the worker for good, and systemd does not start it again."""
+    parts = urlsplit(broker.url)
+    said = 0
+
+    def pass_on(_: int, towards_broker: bool, _data: bytes) -> bool:  # noqa: FBT001 - the proxy's signature
+        nonlocal said
+        said += towards_broker
+        return said < step
+
+    with TcpProxy((parts.hostname or "", parts.port or 5672)) as proxy:
+        proxy.on_data = pass_on
+        url = parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{proxy.port}").geturl()
+        with pytest.raises(BrokerUnavailable, match="no connection to the broker"):
+            ensure(url, broker.topology)
 
 
 def test_an_absent_broker_is_unavailable(broker: BrokerObjects) -> None:

@@ -82,41 +82,36 @@ class _Proxies(_Base):
 def cable() -> Iterator[Cable]:
     """A cable that is plugged in."""
     with contextlib.ExitStack() as stack:
-        if _has_namespaces():
-            stack.callback(_ip, "netns", "delete", _name())  # takes the devices along
-            yield _Veth(_connect(), ("ip", "netns", "exec", _name()), stack)
-        else:
+        host = _laid()
+        if host is None:
             yield _Proxies("127.0.0.1", (), stack)
+        else:
+            stack.callback(_ip, "netns", "delete", _name())  # takes the devices along
+            yield _Veth(host, ("ip", "netns", "exec", _name()), stack)
 
 
 def _name() -> str:
     return f"ntf{os.getpid()}"  # a device's name has at most 15 characters
 
 
-def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+def _ip(*arguments: str, check: bool = True) -> None:
+    subprocess.run(["ip", *arguments], check=check, capture_output=True)
 
 
-def _has_namespaces() -> bool:
+def _laid() -> str | None:
+    """Lay the cable; return the address of this end, None where this process may not."""
     if os.geteuid() != 0 or shutil.which("ip") is None:
-        return False
-    try:
-        _ip("netns", "add", _name())
-    except subprocess.CalledProcessError:  # a container without the right to make one
-        return False
-    return True
-
-
-def _connect() -> str:
-    """Lay the cable; return the address of this end."""
+        return None
     name, subnet = _name(), f"10.213.{os.getpid() % 250}"
-    _ip("link", "add", name, "type", "veth", "peer", "name", "worker", "netns", name)
-    _ip("address", "add", f"{subnet}.1/30", "dev", name)
-    _ip("link", "set", name, "up")
-    for arguments in (
-        ("address", "add", f"{subnet}.2/30", "dev", "worker"),
-        ("link", "set", "worker", "up"),
-        ("link", "set", "lo", "up"),
-    ):
-        _ip("-n", name, *arguments)
+    try:
+        _ip("netns", "add", name)
+        _ip("link", "add", name, "type", "veth", "peer", "name", "worker", "netns", name)
+        _ip("address", "add", f"{subnet}.1/30", "dev", name)
+        _ip("link", "set", name, "up")
+        _ip("-n", name, "address", "add", f"{subnet}.2/30", "dev", "worker")
+        _ip("-n", name, "link", "set", "worker", "up")
+        _ip("-n", name, "link", "set", "lo", "up")
+    except subprocess.CalledProcessError:  # a container without the right, a kernel without the devices
+        _ip("netns", "delete", name, check=False)
+        return None
     return f"{subnet}.1"
