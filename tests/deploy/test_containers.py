@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import pytest
 import yaml
+from compose_spec import PyOptions
 
 from notifier import config
 from notifier.cli.program import COMMANDS, notifier
@@ -19,24 +20,10 @@ if TYPE_CHECKING:
     from tests.services import Database
 
 ROOT = Path(__file__).parents[2]
+COMPOSE = (ROOT / "compose.yaml").read_text("utf-8")
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 OURS = ("init-db", "worker", "api")
 LEAVE = 10  # s, for what follows the drain
-# Those of the compose specification that are of use here: a misspelt one is found.
-KEYS = {
-    *(
-        "build",
-        "cap_drop",
-        "command",
-        "depends_on",
-        "environment",
-        "healthcheck",
-        "hostname",
-        "image",
-        "ports",
-    ),
-    *("profiles", "read_only", "restart", "security_opt", "stop_grace_period", "tmpfs", "volumes"),
-}
 
 
 def lint(hadolint: str, text: str) -> str:
@@ -119,12 +106,17 @@ def test_the_context_has_what_the_image_copies_and_nothing_else() -> None:
 
 
 def compose() -> dict[str, Any]:
-    tree: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))
+    tree: dict[str, Any] = yaml.safe_load(COMPOSE)
     return tree
 
 
-def faults_of_compose(tree: dict[str, Any]) -> list[str]:
-    """Return what is wrong with the services, each as "service: fault"."""
+def faults_of_compose(text: str) -> list[str]:
+    """Return what is wrong with a compose file: first by the specification, then by what we promise."""
+    try:
+        PyOptions(apply_merge=True).from_yaml(text).validate()
+    except ValueError as error:
+        return [str(error)]
+    tree: dict[str, Any] = yaml.safe_load(text)
     found = []
     for name, service in tree["services"].items():
         found += [f"{name}: {fault}" for fault in faults_of_a_service(service, tree)]
@@ -134,7 +126,7 @@ def faults_of_compose(tree: dict[str, Any]) -> list[str]:
 
 
 def faults_of_a_service(service: dict[str, Any], tree: dict[str, Any]) -> list[str]:
-    found = [f"{key} is no key of a service" for key in service if key not in KEYS]
+    found = []
     if not re.fullmatch(r"[\w./-]+:(?!latest$)[\w.-]+", service.get("image", "")):
         found.append(f"the image {service.get('image')!r} has no tag of its own")
     open_ports = [port for port in service.get("ports", []) if not port.startswith("127.0.0.1:")]
@@ -170,7 +162,7 @@ def faults_of_ours(service: dict[str, Any]) -> list[str]:
 
 def test_the_compose_file_is_sound_and_notifier_takes_its_environment() -> None:
     tree = compose()
-    assert faults_of_compose(tree) == []
+    assert faults_of_compose(COMPOSE) == []
     assert set(tree["services"]) == {"postgres", "rabbitmq", "mailpit", "sample", *OURS}
     settings = config.load(None, tree["services"]["worker"]["environment"], default_paths=())
     assert (settings.smtp.host, settings.smtp.port) == ("mailpit", 1025)
@@ -181,7 +173,10 @@ def test_the_compose_file_is_sound_and_notifier_takes_its_environment() -> None:
     [
         ("axllent/mailpit:v1.21", "axllent/mailpit", "mailpit: the image"),
         ("127.0.0.1:8080:8080", "8080:8080", "worker: the port 8080:8080 is open"),
-        ("  read_only: true", "  readonly: true", "readonly is no key"),
+        ("  read_only: true", "  readonly: true", "extension key `readonly`"),
+        ("condition: service_healthy", "condition: healthy", "unknown variant `healthy`"),
+        ("interval: 2s", "intervals: 2s", "extension key `intervals`"),
+        ('["postgres:/var', '["postgress:/var', "postgres: the volume postgress is not declared"),
         ("cap_drop: [ALL]", "cap_drop: []", "worker: is not confined"),
         ('EMAIL_PORT: "1025"', "EMAIL_PORT: smtp", "worker: EMAIL_PORT"),
         ("NOTIFIER_APP__ENVIRONMENT", "NOTIFIER_APP__ENVIROMENT", "worker: NOTIFIER_APP__ENVIROMENT"),
@@ -195,9 +190,8 @@ def test_the_compose_file_is_sound_and_notifier_takes_its_environment() -> None:
     ],
 )
 def test_a_seeded_fault_in_the_compose_file_is_noticed(right: str, wrong: str, fault: str) -> None:
-    text = (ROOT / "compose.yaml").read_text("utf-8")
-    assert right in text
-    found = faults_of_compose(yaml.safe_load(text.replace(right, wrong)))
+    assert right in COMPOSE
+    found = faults_of_compose(COMPOSE.replace(right, wrong))
     assert any(fault in one for one in found), found
 
 
@@ -215,8 +209,7 @@ def test_the_sample_of_the_compose_file_gives_the_sample_event_a_reader(database
 
 
 def test_the_commands_in_its_comment_exist() -> None:
-    text = (ROOT / "compose.yaml").read_text("utf-8")
-    (line,) = [line for line in text.splitlines() if "publish" in line]
+    (line,) = [line for line in COMPOSE.splitlines() if "publish" in line]
     words = re.findall(r"worker (\S+) (\S+) - < (\S+)", line)
     ((command, option, file),) = words
     found = notifier.get_command(click.Context(notifier), command)
