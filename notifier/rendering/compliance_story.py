@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from notifier.rendering.telling import Link, Row, Telling
 
+_BRIEF_LINES, _BRIEF_CHARACTERS = 8, 240
 _SEVERITIES = {
     "critical": mark("Critical"),
     "high": mark("High"),
@@ -87,6 +88,12 @@ def evidence(t: Telling, result: Mapping[str, object]) -> list[tuple[str, list[s
         (t.gettext("Found"), lines_of(result.get("found"))),
     ]
     return [(label, shown) for label, shown in rows if shown]
+
+
+def is_brief(shown: list[tuple[str, list[str]]]) -> bool:
+    """Tell whether the evidence leaves the button on the first screen of a phone."""
+    lines = [line for _, part_of_it in shown for line in part_of_it]
+    return len(lines) <= _BRIEF_LINES and sum(map(len, lines)) <= _BRIEF_CHARACTERS
 
 
 def details(result: Mapping[str, object]) -> tuple[list[Row], list[str]]:

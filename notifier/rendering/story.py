@@ -221,12 +221,14 @@ def _violation(t: Telling, result: Mapping[str, object], job: Mapping[str, objec
     button, links = compliance_story.actions(t, result, job)
     rows, lines = compliance_story.details(result)
     facts, more = compliance_story.facts(t, result, job)
+    evidence = compliance_story.evidence(t, result)
     return {
         "headline": compliance_story.headline(t, result),
         "preheader": compliance_story.preheader(t, result),
         "facts": facts,
         "more_facts": more,
-        "evidence": compliance_story.evidence(t, result),
+        "evidence": evidence,
+        "evidence_brief": compliance_story.is_brief(evidence),
         "detail_rows": rows,
         "detail_lines": lines,
         "button": button,
