@@ -56,6 +56,7 @@ def cost(renderer: Renderer, sample: Sample) -> dict[str, object]:
         message_id="<bench@example.com>",
         date=SERVER.at,
         job_id=4812,
+        rule=sample.reader.rule,
     )
     return {
         "mail": sample.name,
