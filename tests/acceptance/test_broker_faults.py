@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from notifier.sandbox.rabbitmq import RabbitNode
     from tests.acceptance.world import Customer, WorkerProcess, World
 
-OUTAGE = size(20.0, 600.0)  # seconds
+OUTAGE = size(12.0, 600.0)  # seconds
+WAITING = 200  # mails, without the broker
 LEAST_SHARE = 0.8  # of the usual throughput while the broker is in alarm or away
 NOISE = 0.5  # seconds of delay that a busy test machine makes by itself
 LOOKS = (
@@ -81,9 +82,9 @@ def test_mails_go_on_while_the_broker_is_away(
     """F13: in full for ten minutes; the events that could not be published come afterwards, to the same process."""
     world = broker_world
     customer = world.customer(world.smtp(Options(delay=0.01)), admins=2)
-    customer.server.on("rcpt", say("451 4.7.1 greylisted"), times=60)
     worker = world.worker(delivery__greylist_delay=6).ready()
     usual = _rate_of_waiting_mails(world, customer, "here")
+    customer.server.on("rcpt", say("451 4.7.1 greylisted"), times=60)
     with Flow(world, [customer], rate=25) as flow:
         flow.wait_for(60)
         own_rabbitmq.stop()
@@ -99,7 +100,7 @@ def test_mails_go_on_while_the_broker_is_away(
         own_rabbitmq.start()
         worker.ready(35)
         flow.wait_for(20)
-    world.wait_settled(len(world.rows()))
+    world.wait_settled(flow.mails + WAITING * (1 + len(ratios)))
 
     worker.check_alive()
     assert ratios[-1] >= LEAST_SHARE, ratios
@@ -167,18 +168,18 @@ def test_a_deleted_queue_is_declared_again(world: World) -> None:
     assert clean(world)
 
 
-def _rate_of_waiting_mails(world: World, customer: Customer, event: str, mails: int = 200) -> float:
-    """Let that many mails be due at once, without the broker; return how many a second leave."""
+def _rate_of_waiting_mails(world: World, customer: Customer, event: str) -> float:
+    """Let 200 mails be due at once, without the broker; return how many a second leave."""
     known = len(world.rows())
-    wait_many(world, customer, mails, event)
-    recipients = frozenset(f"{number}@dead.example" for number in range(1, mails + 1))
+    wait_many(world, customer, WAITING, event)
+    recipients = frozenset(f"{number}@dead.example" for number in range(1, WAITING + 1))
     world.expect(customer, event, recipients, source="tests/backlog")
-    world.wait_settled(known + mails)
+    world.wait_settled(known + WAITING)
     query = (
         "SELECT extract(epoch FROM max(sent_at) - min(created_at))::float8 FROM notification_events WHERE id IN"
         " (SELECT n.id FROM notification_events n JOIN job_events j ON j.id = n.job_event_id WHERE j.event_id = %s)"
     )
-    return mails / float(world.ask(query, (event,))[0][0])
+    return WAITING / float(world.ask(query, (event,))[0][0])
 
 
 def _throughput(world: World, customer: Customer, *, alarm: RabbitNode | None = None) -> float:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from notifier.sandbox.postgres import PostgresServer
     from tests.acceptance.world import World
 
-OUTAGE = size(20.0, 300.0)  # seconds
+OUTAGE = size(12.0, 300.0)  # seconds
 _END_SESSIONS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND"
     " application_name LIKE 'notifier worker%'"
