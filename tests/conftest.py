@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from notifier.sandbox.postgres import PostgresServer
-    from notifier.sandbox.rabbitmq import RabbitNode
+    from notifier.sandbox.rabbitmq_node import RabbitNode
 
 # Properties are judged by outcome, not by how busy the machine is. `make test-unit` takes fewer examples.
 hypothesis.settings.register_profile("default", deadline=None, max_examples=USUAL)

@@ -31,7 +31,7 @@ from tests.support.smtp_server import Options
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from notifier.sandbox.rabbitmq import RabbitNode
+    from notifier.sandbox.rabbitmq_node import RabbitNode
     from tests.acceptance.judgement import Verdict
     from tests.acceptance.world import WorkerProcess
 

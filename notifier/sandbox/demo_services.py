@@ -18,7 +18,7 @@ from notifier.domain.errors import NotifierError
 from notifier.sandbox import postgres, rabbitmq
 from notifier.sandbox.postgres import PostgresServer
 from notifier.sandbox.processes import SandboxError
-from notifier.sandbox.rabbitmq import RabbitNode
+from notifier.sandbox.rabbitmq_node import RabbitNode
 from notifier.store import migrations
 from notifier.store.engine import make_engine
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from notifier.sandbox.postgres import PostgresServer
-    from notifier.sandbox.rabbitmq import RabbitNode
+    from notifier.sandbox.rabbitmq_node import RabbitNode
     from tests.services import Database
 
 

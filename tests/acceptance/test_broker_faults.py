@@ -28,7 +28,7 @@ from tests.waiting import wait_out, wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from notifier.sandbox.rabbitmq import RabbitNode
+    from notifier.sandbox.rabbitmq_node import RabbitNode
     from tests.acceptance.world import Customer, WorkerProcess, World
 
 OUTAGE = size(12.0, 600.0)  # seconds

@@ -25,7 +25,7 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from notifier.sandbox.rabbitmq import RabbitNode
+    from notifier.sandbox.rabbitmq_node import RabbitNode
     from tests.services import Database
 
 pytestmark = pytest.mark.xdist_group("own_rabbitmq")

@@ -33,7 +33,7 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from notifier.sandbox.rabbitmq import RabbitNode
+    from notifier.sandbox.rabbitmq_node import RabbitNode
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "deploy" / "systemd" / "install.md"

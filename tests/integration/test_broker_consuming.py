@@ -22,7 +22,7 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from notifier.sandbox.rabbitmq import RabbitNode
+    from notifier.sandbox.rabbitmq_node import RabbitNode
 
 pytestmark = pytest.mark.services
 

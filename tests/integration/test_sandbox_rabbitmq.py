@@ -19,7 +19,7 @@ from tests.orphans import family, launcher, living
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from notifier.sandbox.rabbitmq import RabbitNode
+    from notifier.sandbox.rabbitmq_node import RabbitNode
 
 pytestmark = [pytest.mark.services, pytest.mark.xdist_group("own_rabbitmq")]
 PERSISTENT = pika.BasicProperties(delivery_mode=2)
