@@ -192,7 +192,7 @@ def _throughput(world: World, customer: Customer, *, alarm: RabbitNode | None = 
     try:
         worker = world.worker().ready()
         world.wait_settled(known + 300)
-        assert _refuses_publishers(world) == (alarm is not None)
+        assert alarm is None or _refuses_publishers(world)
         assert worker.terminate() == 0
         world.wait_depth(world.topology.queue, 0)  # what it had not acked would be back
         assert not events(worker, "broker_connection_lost")
