@@ -185,13 +185,13 @@ def _rate_of_waiting_mails(world: World, customer: Customer, event: str) -> floa
 def _throughput(world: World, customer: Customer, *, alarm: RabbitNode | None = None) -> float:
     """Let a worker take what waits in the queue, in an alarm of this broker if given; return mails a second."""
     known = len(world.rows())
-    for number in range(known + 1, known + 151):
+    for number in range(known + 1, known + 101):
         world.fail_job(customer, number)
     if alarm is not None:
         rabbitmqctl(alarm, "set_vm_memory_high_watermark", "absolute", "1")
     try:
         worker = world.worker().ready()
-        world.wait_settled(known + 300)
+        world.wait_settled(known + 200)
         assert alarm is None or _refuses_publishers(world)
         assert worker.terminate() == 0
         world.wait_depth(world.topology.queue, 0)  # what it had not acked would be back
@@ -203,7 +203,7 @@ def _throughput(world: World, customer: Customer, *, alarm: RabbitNode | None = 
         "SELECT extract(epoch FROM max(sent_at) - min(created_at))::float8 FROM (SELECT * FROM notification_events"
         " ORDER BY id OFFSET %s) AS latest"
     )
-    return 300 / float(world.ask(query, (known,))[0][0])
+    return 200 / float(world.ask(query, (known,))[0][0])
 
 
 @_own_node
