@@ -38,8 +38,14 @@ def row_facts(row: LogRow) -> dict[str, object]:
         "status": row.status,
         "reason": row.failure_reason,
         "attempts": row.attempts,
-        "shows": row.error_message if row.status == "pending" else demo_cast.shows(row.event_id, row.key),
+        "shows": _shows(row),
     }
+
+
+def _shows(row: LogRow) -> str | None:
+    """Return what a settled sample is there to show; of others, of resent ones too, what went wrong."""
+    note = demo_cast.shows(row.event_id, row.key) if row.generation == 0 and row.status != "pending" else None
+    return note or row.error_message
 
 
 @contextlib.contextmanager
@@ -66,9 +72,10 @@ def lines(out: Output, *, known: Sequence[LogRow] = ()) -> Update:
             printed.add(change)
             facts = row_facts(row)
             start = f"{facts['status']!s:<7}  {facts['event']!s:<25}  {facts['recipient']!s:<21}"
-            out.line(
+            told = (
                 f"{start}  {cell(facts['reason']):<14}  attempts {facts['attempts']}  {cell(facts['shows'])}"
             )
+            out.line(told.rstrip())
 
     return update
 

@@ -38,6 +38,7 @@ class LogRow:
     attempts: int
     smtp_code: int | None
     message_id: str
+    generation: int
 
     @property
     def key(self) -> tuple[str, str]:
@@ -96,6 +97,7 @@ def read(connection: Connection) -> Record:
             log.attempts,
             log.smtp_code,
             log.message_id,
+            log.generation,
         )
         .join(job_events, events.id == log.job_event_id)
         .order_by(log.id)
