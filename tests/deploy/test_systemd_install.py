@@ -255,6 +255,19 @@ def test_a_new_secret_counts_after_a_restart(site: Site) -> None:
     assert "ok" in site.sh("notifier-as worker check")
 
 
+def test_the_encryption_key_is_changed_as_the_page_says(site: Site) -> None:
+    keys = f"{CREDENTIALS}/encryption-keys"
+    site.sh("echo the-password | notifier-as api smtp set 1 --username jobs --password-stdin")
+    before = site.sql("SELECT password FROM smtp_configs WHERE customer_id = 1")
+    site.sh(f"(/opt/notifier/bin/notifier secrets generate-key | tail -1; cat {keys}) > /tmp/new")
+    site.sh(f"cp /tmp/new {keys} && systemctl restart notifier.service notifier-api.service")
+    site.sh("notifier-as api secrets rotate")
+    assert site.sql("SELECT password FROM smtp_configs WHERE customer_id = 1") != before
+    site.sh(f"sed -i 2d {keys} && systemctl restart notifier.service notifier-api.service")
+    assert "FAIL" not in site.sh("notifier-as worker check")
+    site.sql("UPDATE smtp_configs SET username = NULL, password = NULL")  # the test's server takes no login
+
+
 def test_the_products_variables_name_the_default_mail_server(site: Site) -> None:
     """As they stand in notifier.env; it serves a customer without a server of its own."""
     site.sql("INSERT INTO customers (id, name) OVERRIDING SYSTEM VALUE VALUES (2, 'Beta')")
@@ -270,6 +283,17 @@ def test_the_products_variables_name_the_default_mail_server(site: Site) -> None
     site.fail_job(3, customer=2)
     wait_until(lambda: site.status_of(3) == [("sent", None)], 60, "the mail")
     assert any(mail.mail_from == "webnet@beta.example" for mail in site.server.mails)
+
+
+def test_a_dead_letter_is_replayed_with_the_rights_of_the_page(site: Site) -> None:
+    site.wait_ready()
+    site.fail_job(4, customer=3)
+    listed = "notifier-as worker dead-letters list"
+    wait_until(lambda: "unknown_customer" in site.sh(listed), 30, "the letter")
+    site.sql("INSERT INTO customers (id, name) OVERRIDING SYSTEM VALUE VALUES (3, 'Gamma')")
+    site.sh("notifier-as worker dead-letters replay --all --yes")
+    accepted = "SELECT outcome FROM job_events WHERE customer_id = 3"
+    wait_until(lambda: site.sql(accepted) == [("no_recipients",)], 30, "the event")
 
 
 def test_stopping_finishes_the_mail_in_hand(site: Site) -> None:
