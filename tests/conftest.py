@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from notifier.sandbox.rabbitmq_node import RabbitNode
 
 # Properties are judged by outcome, not by how busy the machine is. `make test-unit` takes fewer examples.
-hypothesis.settings.register_profile("default", deadline=None, max_examples=USUAL)
-hypothesis.settings.register_profile("quick", deadline=None, max_examples=USUAL // 10)
+_PATIENT = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("default", _PATIENT, max_examples=USUAL)
+hypothesis.settings.register_profile("quick", _PATIENT, max_examples=USUAL // 10)
 hypothesis.settings.load_profile("default")
 
 _DESK = "services_desk"

@@ -39,6 +39,8 @@ _LABEL_LENGTH = 25  # keeps List-Id on a line of 78 characters with most domains
 _SENDER_ID = (5, 15)  # shortest and longest sender id of a Feedback-ID
 _URL = re.compile(r"https?://[!-;=?-~]+")  # printable ASCII without the angle brackets and the blank
 _SOFT_BREAK = b"=\r\n"
+_LONE_DOT = _SOFT_BREAK + b".\r\n"
+_LINE_LENGTH = 76  # octets of a quoted-printable line, the = at its end included (RFC 2045 section 6.7)
 _PLACEHOLDER = re.compile(f"({UNSUBSCRIBE_PLACEHOLDER}|{REASON_PLACEHOLDER})")
 
 
@@ -144,13 +146,16 @@ def encode_body(body: Body) -> EncodedBody:
         first, *rest = _PLACEHOLDER.split(_canonical(content))
         pieces[-1] += _quoted_printable(first)
         for placeholder, part in zip(rest[::2], rest[1::2], strict=True):
-            pieces[-1] += _SOFT_BREAK
+            pieces[-1] = _with_room(pieces[-1]) + _SOFT_BREAK
             gaps.append(Gap(reason=placeholder == REASON_PLACEHOLDER, html=subtype == "html"))
             pieces.append(_SOFT_BREAK + _quoted_printable(part))
         pieces[-1] += b"\r\n"
     pieces[-1] += f"--{boundary}--\r\n".encode()
     reasons = {
-        rule: (_quoted_printable(_lines(reason.text)), _quoted_printable(_lines(reason.html)))
+        rule: (
+            _with_room(_quoted_printable(_lines(reason.text))),
+            _with_room(_quoted_printable(_lines(reason.html))),
+        )
         for rule, reason in body.reasons.items()
     }
     for piece in (*pieces, *(one for both in reasons.values() for one in both)):
@@ -190,7 +195,7 @@ def _filled(gap: Gap, facts: MailFacts, encoded: EncodedBody, url: str | None) -
         return encoded.reasons[facts.rule][gap.html]
     if url is None:
         raise ValueError("the body has a place for an unsubscribe link, but no link was given")
-    return _quoted_printable(html.escape(url) if gap.html else url)
+    return _with_room(_quoted_printable(html.escape(url) if gap.html else url))
 
 
 def reference(facts: MailFacts, body: Body, unsubscribe_url: str | None) -> EmailMessage:
@@ -380,7 +385,16 @@ def _quoted_printable(text: str) -> bytes:
     """Lines of at most 76 octets; a lone dot and blanks at line ends are encoded (RFC 2045 section 6.7)."""
     encoded = binascii.b2a_qp(text.encode("utf-8"), istext=True)
     # Its soft breaks follow the first line end it sees; without one they would be bare LFs.
-    return encoded if "\n" in text else encoded.replace(b"\n", b"\r\n")
+    crlf = encoded if "\n" in text else encoded.replace(b"\n", b"\r\n")
+    return crlf.replace(_LONE_DOT, _SOFT_BREAK + b"=2E\r\n")  # a dot alone after its own break, it overlooks
+
+
+def _with_room(encoded: bytes) -> bytes:
+    """Break the last line before its last character where a soft break behind it would be the 77th octet."""
+    if len(encoded) - encoded.rfind(b"\n") - 1 < _LINE_LENGTH:
+        return encoded
+    at = len(encoded) - (3 if encoded[-3:-2] == b"=" else 1)
+    return encoded[:at] + _SOFT_BREAK + encoded[at:]
 
 
 def _check_line_ends(data: bytes) -> None:

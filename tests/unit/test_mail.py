@@ -171,6 +171,21 @@ def test_encoded_lines_are_short_and_never_a_lone_dot(text: str, html: str) -> N
         assert line != b"."
 
 
+@pytest.mark.parametrize("letter", ["x", "é", "."])
+def test_what_stands_before_a_personal_part_or_in_it_overflows_no_line(letter: str) -> None:
+    """RFC 2045 section 6.7: 76 octets with the soft break behind a place, a reason or a link of any length."""
+    for length in range(1, 90):
+        words = letter * length
+        text = f"{words}{REASON_PLACEHOLDER}{words}{UNSUBSCRIBE_PLACEHOLDER}{words}"
+        made = body(text=text, html=text, reasons={"role_default": Both(words, words)})
+        url = f"https://x.example/{'u' * length}"
+        raw = assemble(facts(rule="role_default"), encode_body(made), url)
+        lines = raw.partition(b"\r\n\r\n")[2].split(b"\r\n")
+        assert max(map(len, lines)) <= 76
+        assert b"." not in lines
+        assert contents(parsed(raw))[0] == f"{words * 3}{url}{words}\n"
+
+
 def test_no_boundary_can_occur_in_a_body() -> None:
     encoded = encode_body(body(text="=_" * 50, html="=_" * 50))
     assert b"".join(encoded.pieces).count(b"=_") == 4  # the header, the two parts and the end
