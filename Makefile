@@ -96,6 +96,10 @@ soak: $(VENV)/.ready ## Run events through random faults for MINUTES=10 and judg
 faults-long: $(VENV)/.ready ## Play the faults that the suite scales down in full, and print what was measured (an hour)
 	NOTIFIER_FAULTS=full $(BIN)/python -m pytest tests/acceptance -m scaled --timeout=1800 -p no:randomly -q $(ARGS)
 
+.PHONY: bench
+bench: $(VENV)/.ready ## Measure throughput, cost, latency and growth beside plain smtplib (ARGS="--only throughput --json figures.json")
+	$(BIN)/python -m bench $(ARGS)
+
 .PHONY: mutations
 mutations: $(VENV)/.ready ## Break the program on purpose, promise by promise, and see the suite notice (minutes)
 	$(BIN)/python -m tests.mutations $(ARGS)

@@ -166,6 +166,15 @@ class Running:
     name: str
 
 
+_OURS = "the sink of this bench (Python)"
+_IN_C = "smtp-sink of Postfix"
+
+
+def name() -> str:
+    """Say which sink counts mails on this machine."""
+    return _OURS if _in_c() is None else _IN_C
+
+
 @contextlib.contextmanager
 def start(*, slow: float = 0.0, record: Path | None = None, keep: Path | None = None) -> Iterator[Running]:
     """Run a sink as a process of its own."""
@@ -178,7 +187,7 @@ def start(*, slow: float = 0.0, record: Path | None = None, keep: Path | None = 
     command += ["--keep", str(keep)] if keep is not None else []
     with _ended(subprocess.Popen(command, stdout=subprocess.PIPE, text=True)) as process:
         line = process.stdout.readline() if process.stdout is not None else ""
-        yield Running(port=int(line), name="the sink of this bench (Python)")
+        yield Running(port=int(line), name=_OURS)
 
 
 def _in_c() -> str | None:
@@ -192,7 +201,7 @@ def _started_in_c(program: str) -> Iterator[Running]:
     command = [program, *privileges, f"{HOST}:{port}", "1024"]
     with _ended(subprocess.Popen(command)):
         _wait_open(port)
-        yield Running(port=port, name="smtp-sink of Postfix")
+        yield Running(port=port, name=_IN_C)
 
 
 def _wait_open(port: int) -> None:

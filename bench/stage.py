@@ -15,6 +15,7 @@ import tempfile
 import time
 import urllib.request
 from dataclasses import dataclass
+from email import message_from_bytes, policy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 RECIPIENTS = 3  # per event: one admin by role default, two operators by preference
 _START_SECONDS = 60.0
+_LOOK_SECONDS = 0.02
 _STATEMENTS = "CREATE EXTENSION IF NOT EXISTS pg_stat_statements"
 
 
@@ -130,6 +132,29 @@ def event(customer: Customer, number: int) -> bytes:
     return json.dumps(sample).encode()
 
 
+def check_mails(folder: Path, customers: Sequence[Customer]) -> int:
+    """Check the mails kept from one event of each customer; return their mean size. Raises RuntimeError."""
+    sizes, expected = [], {to for customer in customers for to in customer.recipients}
+    for path in folder.glob("*.eml"):
+        raw = path.read_bytes()
+        mail = message_from_bytes(raw, policy=policy.default)
+        text, html = (str(part.get_content()) for part in mail.iter_parts())
+        number = str(mail["X-Webnet-Job"])
+        told = all(f"#{number}" in part and "SSH login to edge-01 timed out" in part for part in (text, html))
+        if (
+            mail["To"] not in expected
+            or not told
+            or "</html>" not in html
+            or f"#{number}" not in mail["Subject"]
+        ):
+            raise RuntimeError(f"not the mail it should be:\n{raw[:2000].decode('utf-8', 'replace')}")
+        expected.remove(str(mail["To"]))
+        sizes.append(len(raw))
+    if expected:
+        raise RuntimeError(f"{len(expected)} mails did not come, such as the one to {min(expected)}")
+    return round(sum(sizes) / len(sizes))
+
+
 class Worker:
     """A worker process under measurement."""
 
@@ -191,14 +216,15 @@ class Worker:
             self._process.wait()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Scene:
-    """One measurement's database, broker objects and running workers."""
+    """One measurement's database, broker objects and running workers. looks: queries of the last `wait_sent`."""
 
     database: Database
     amqp_url: str
     topology: Topology
     workers: tuple[Worker, ...]
+    looks: int = 0
 
     def publish(self, bodies: Sequence[bytes], *, pace: float | None = None) -> list[float]:
         """Publish events, at `pace` a second if given; return the time of day before each."""
@@ -215,20 +241,24 @@ class Scene:
         connection.close()  # after everything was written
         return times
 
-    def wait_sent(self, mails: int, seconds: float = 300.0) -> None:
-        """Wait until that many rows are sent. Raises RuntimeError when the time is over."""
+    def wait_sent(self, first: int, mails: int, seconds: float = 300.0) -> None:
+        """Wait until so many mails about jobs from number `first` on are sent. Raises RuntimeError after so long."""
         ends = time.monotonic() + seconds
+        self.looks = 0
         with contextlib.closing(self.database.connect()) as connection, connection.cursor() as cursor:
             while time.monotonic() < ends:
-                # an index-only look at what is not done, so that looking costs nothing while there are many rows
+                time.sleep(_LOOK_SECONDS)
+                self.looks += 1
+                # The pending ones have an index of their own: cheap, however long the log is.
                 cursor.execute("SELECT count(*) FROM notification_events WHERE status = 'pending'")
-                (pending,) = cursor.fetchone() or (0,)
-                if pending == 0:
-                    cursor.execute("SELECT count(*) FROM notification_events WHERE status = 'sent'")
-                    (sent,) = cursor.fetchone() or (0,)
-                    if sent >= mails:
+                if cursor.fetchone() == (0,):
+                    self.looks += 1
+                    cursor.execute(
+                        "SELECT count(*) FROM notification_events WHERE status = 'sent' AND job_id >= %s",
+                        (first,),
+                    )
+                    if cursor.fetchone() == (mails,):
                         return
-                time.sleep(0.02)
         raise RuntimeError(f"not all of {mails} mails were sent in {seconds:g} s:\n{self._unsent()}")
 
     def _unsent(self) -> str:
