@@ -62,7 +62,7 @@ def test_a_database_killed_for_a_while_is_waited_for(
     world = database_world
     customers = [world.customer(world.smtp(Options(delay=0.01)), admins=2) for _ in range(2)]
     worker = world.worker(**SHORT_LEASE).ready()
-    with Flow(world, customers, rate=size(25, 10)) as flow:
+    with Flow(world, customers, rate=size(25, 4)) as flow:
         flow.wait_for(40)
         own_postgres.kill()
         wait_until(lambda: worker.get("/readyz")[0] == 503, what="not ready")
