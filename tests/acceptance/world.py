@@ -22,6 +22,7 @@ from notifier.broker.publisher import Publisher
 from notifier.broker.topology import Topology
 from notifier.encryption import SecretBox, generate_key
 from tests.acceptance.judgement import Expected, History, Row, Verdict, judge
+from tests.acceptance.scale import size
 from tests.support.smtp_server import Options, SmtpServer
 from tests.waiting import wait_until
 
@@ -272,7 +273,7 @@ class World:
 
     def publisher(self) -> Publisher:
         """Return another publisher, which outlasts a broker that is down for a while; for one thread."""
-        return Publisher(self.amqp_url, exchange=self.topology.exchange, patience=90.0)
+        return Publisher(self.amqp_url, exchange=self.topology.exchange, patience=size(90.0, 900.0))
 
     def publish(self, body: bytes, *, routing_key: str = "job_failed") -> None:
         """Publish any body, confirmed."""
