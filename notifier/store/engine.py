@@ -17,10 +17,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 # D32. The limits make a stuck database an error we can act on, instead of a thread that waits for ever. Our statements
-# are short: compiling one takes many times longer than running it, whatever the planner expects.
+# are short: compiling one takes many times longer than running it, whatever the planner expects. Each has an index for
+# what it looks up: reading a whole table is only ever the planner's mistake about a large customer.
 _SESSION = (
     "SET statement_timeout = '10s'; SET lock_timeout = '3s'; SET idle_in_transaction_session_timeout = '15s'; "
-    "SET timezone = 'UTC'; SET jit = off"
+    "SET timezone = 'UTC'; SET jit = off; SET enable_seqscan = off"
 )
 _CONNECT = {
     "connect_timeout": 5,
