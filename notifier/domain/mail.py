@@ -38,8 +38,8 @@ _SENDER_LENGTH = 64
 _LABEL_LENGTH = 25  # keeps List-Id on a line of 78 characters with most domains
 _SENDER_ID = (5, 15)  # shortest and longest sender id of a Feedback-ID
 _URL = re.compile(r"https?://[!-;=?-~]+")  # printable ASCII without the angle brackets and the blank
+_REMEMBERED = 400  # characters of a line worth remembering
 _SOFT_BREAK = b"=\r\n"
-_LONE_DOT = _SOFT_BREAK + b".\r\n"
 _LINE_LENGTH = 76  # octets of a quoted-printable line, the = at its end included (RFC 2045 section 6.7)
 _PLACEHOLDER = re.compile(f"({UNSUBSCRIBE_PLACEHOLDER}|{REASON_PLACEHOLDER})")
 
@@ -158,8 +158,6 @@ def encode_body(body: Body) -> EncodedBody:
         )
         for rule, reason in body.reasons.items()
     }
-    for piece in (*pieces, *(one for both in reasons.values() for one in both)):
-        _check_line_ends(piece)
     return EncodedBody(
         boundary=boundary,
         pieces=tuple(pieces),
@@ -382,11 +380,27 @@ def _lines(content: str) -> str:
 
 
 def _quoted_printable(text: str) -> bytes:
-    """Lines of at most 76 octets; a lone dot and blanks at line ends are encoded (RFC 2045 section 6.7)."""
-    encoded = binascii.b2a_qp(text.encode("utf-8"), istext=True)
-    # Its soft breaks follow the first line end it sees; without one they would be bare LFs.
-    crlf = encoded if "\n" in text else encoded.replace(b"\n", b"\r\n")
-    return crlf.replace(_LONE_DOT, _SOFT_BREAK + b"=2E\r\n")  # a dot alone after its own break, it overlooks
+    """Encode lines with CRLF ends: at most 76 octets, a lone dot and blanks at line ends encoded (RFC 2045 6.7).
+
+    Raises HeaderInjection for any other CR or LF.
+    """
+    return b"\r\n".join(
+        [
+            _known_line(line) if len(line) <= _REMEMBERED else _encoded_line(line)
+            for line in text.split("\r\n")
+        ]
+    )
+
+
+def _encoded_line(line: str) -> bytes:
+    if "\r" in line or "\n" in line:
+        raise HeaderInjection("the mail has a bare CR or LF")
+    encoded = binascii.b2a_qp(line.encode("utf-8"), istext=True).replace(b"\n", b"\r\n")  # its soft breaks
+    # A dot alone after its own break, it overlooks.
+    return encoded[:-1] + b"=2E" if encoded.endswith(_SOFT_BREAK + b".") else encoded
+
+
+_known_line = lru_cache(maxsize=4096)(_encoded_line)  # nearly all lines of a page are the template's
 
 
 def _with_room(encoded: bytes) -> bytes:
