@@ -38,7 +38,8 @@ _SENDER_LENGTH = 64
 _LABEL_LENGTH = 25  # keeps List-Id on a line of 78 characters with most domains
 _SENDER_ID = (5, 15)  # shortest and longest sender id of a Feedback-ID
 _URL = re.compile(r"https?://[!-;=?-~]+")  # printable ASCII without the angle brackets and the blank
-_REMEMBERED = 400  # characters of a line worth remembering
+_PLACEHOLDER_MARK = "\x1a"  # in every placeholder
+_REMEMBERED = 1000  # characters of a line worth remembering
 _SOFT_BREAK = b"=\r\n"
 _LINE_LENGTH = 76  # octets of a quoted-printable line, the = at its end included (RFC 2045 section 6.7)
 _PLACEHOLDER = re.compile(f"({UNSUBSCRIBE_PLACEHOLDER}|{REASON_PLACEHOLDER})")
@@ -133,9 +134,8 @@ class EncodedBody:
 
 def encode_body(body: Body) -> EncodedBody:
     """Encode a body once for all its recipients: text, then HTML, both quoted-printable (D28)."""
-    digest = hashlib.sha256(f"{body.text}\0{body.html}".encode()).hexdigest()[:24]
     # No quoted-printable text contains "=_", so this boundary cannot occur in a part (RFC 2045 section 6.7).
-    boundary = f"=_{digest}"
+    boundary = f"=_{hashlib.sha256(body.text.encode()).hexdigest()[:24]}"
     pieces: list[bytes] = [_mime_block(boundary)]
     gaps: list[Gap] = []
     for subtype, content in (("plain", body.text), ("html", body.html)):
@@ -143,20 +143,22 @@ def encode_body(body: Body) -> EncodedBody:
             f'--{boundary}\r\nContent-Type: text/{subtype}; charset="utf-8"\r\n'
             "Content-Transfer-Encoding: quoted-printable\r\n\r\n"
         ).encode()
-        first, *rest = _PLACEHOLDER.split(_canonical(content))
-        pieces[-1] += _quoted_printable(first)
-        for placeholder, part in zip(rest[::2], rest[1::2], strict=True):
-            pieces[-1] = _with_room(pieces[-1]) + _SOFT_BREAK
-            gaps.append(Gap(reason=placeholder == REASON_PLACEHOLDER, html=subtype == "html"))
-            pieces.append(_SOFT_BREAK + _quoted_printable(part))
-        pieces[-1] += b"\r\n"
+        encoded: list[bytes] = []  # lines of the piece in hand
+        for line in content.splitlines() or [""]:
+            if _PLACEHOLDER_MARK not in line:
+                encoded.append(_quoted_printable(line))
+                continue
+            first, *rest = _PLACEHOLDER.split(line)
+            encoded.append(_quoted_printable(first))
+            for placeholder, part in zip(rest[::2], rest[1::2], strict=True):
+                pieces[-1] += _with_room(b"\r\n".join(encoded)) + _SOFT_BREAK
+                gaps.append(Gap(reason=placeholder == REASON_PLACEHOLDER, html=subtype == "html"))
+                pieces.append(_SOFT_BREAK)
+                encoded = [_quoted_printable(part)]
+        pieces[-1] += b"\r\n".join([*encoded, b"", b""])
     pieces[-1] += f"--{boundary}--\r\n".encode()
     reasons = {
-        rule: (
-            _with_room(_quoted_printable(_lines(reason.text))),
-            _with_room(_quoted_printable(_lines(reason.html))),
-        )
-        for rule, reason in body.reasons.items()
+        rule: (_sentence(reason.text), _sentence(reason.html)) for rule, reason in body.reasons.items()
     }
     return EncodedBody(
         boundary=boundary,
@@ -372,24 +374,20 @@ def _cut(text: str, length: int) -> str:
 
 def _canonical(content: str) -> str:
     """Whatever separates lines becomes CRLF, with one at the very end."""
-    return _lines(content) + "\r\n"
+    return "\r\n".join(content.splitlines()) + "\r\n"
 
 
-def _lines(content: str) -> str:
-    return "\r\n".join(content.splitlines())
+def _sentence(text: str) -> bytes:
+    """Encode what goes into a gap."""
+    return _with_room(b"\r\n".join(map(_quoted_printable, text.splitlines())))
 
 
-def _quoted_printable(text: str) -> bytes:
-    """Encode lines with CRLF ends: at most 76 octets, a lone dot and blanks at line ends encoded (RFC 2045 6.7).
+def _quoted_printable(line: str) -> bytes:
+    """Encode a line: at most 76 octets before each soft break, a lone dot and blanks at its end encoded (RFC 2045 6.7).
 
-    Raises HeaderInjection for any other CR or LF.
+    Raises HeaderInjection when it is more than one line.
     """
-    return b"\r\n".join(
-        [
-            _known_line(line) if len(line) <= _REMEMBERED else _encoded_line(line)
-            for line in text.split("\r\n")
-        ]
-    )
+    return _known_line(line) if len(line) <= _REMEMBERED else _encoded_line(line)
 
 
 def _encoded_line(line: str) -> bytes:
