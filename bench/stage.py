@@ -227,9 +227,10 @@ class Scene:
     looks: int = 0
 
     def publish(self, bodies: Sequence[bytes], *, pace: float | None = None) -> list[float]:
-        """Publish events, at `pace` a second if given; return the time of day before each."""
+        """Publish events with confirms, at `pace` a second if given; return the time of day before each."""
         connection = pika.BlockingConnection(pika.URLParameters(self.amqp_url))
         channel = connection.channel()
+        channel.confirm_delivery()
         properties = pika.BasicProperties(content_type="application/cloudevents+json", delivery_mode=2)
         times = []
         began = time.monotonic()
@@ -237,8 +238,8 @@ class Scene:
             if pace is not None:
                 time.sleep(max(0.0, began + number / pace - time.monotonic()))
             times.append(time.time())
-            channel.basic_publish(self.topology.exchange, "job_failed", body, properties)
-        connection.close()  # after everything was written
+            channel.basic_publish(self.topology.exchange, "job_failed", body, properties, mandatory=True)
+        connection.close()
         return times
 
     def wait_sent(self, first: int, mails: int, seconds: float = 300.0) -> None:
