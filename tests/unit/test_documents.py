@@ -37,6 +37,7 @@ RUN = {
     ("docs/publish.md", "sh"): "tests/acceptance/test_documented_publishing.py",
     ("docs/runbook.md", "sh"): "tests/integration/test_documented_commands.py",
     ("docs/runbook.md", "sql"): "tests/integration/test_runbook_queries.py",
+    ("docs/scaling.md", "sql"): "tests/integration/test_runbook_queries.py",
     ("docs/sql.md", "sql"): "tests/integration/test_documented_queries.py",
     ("docs/start.md", "sh"): "tests/acceptance/test_documented_start.py",
     ("docs/start.md", "sql"): "tests/acceptance/test_documented_start.py",
@@ -58,6 +59,10 @@ UNRUN = {
         "docs/api.md",
         "toml",
     ): "a part of config.toml, whose every key is loaded by the tests of the configuration",
+    (
+        "docs/performance.md",
+        "sh",
+    ): "takes a quarter of an hour and judges the machine; tests/unit/test_bench.py holds its parts",
     ("docs/security.md", "sql"): "the logins are the site's own; what each role may do has tests of its own",
 }
 
