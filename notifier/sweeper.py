@@ -35,6 +35,7 @@ class Rounds:
         4.0  # and up to a POLL later, so that lost mails go on within 5 s of the end of their lease (F7)
     )
     expire: float = 10.0
+    tell_held: float = 10.0
     lanes: float = 60.0
     measure: float = 5.0
     dead_letters: float = 60.0
@@ -74,6 +75,7 @@ class Sweeper:
         self._tasks: list[tuple[float, Callable[[], None]]] = [
             (rounds.take_back, self._take_back),
             (rounds.expire, self._expire),
+            (rounds.tell_held, self._tell_held),
             (rounds.lanes, self._repair_lanes),
             (rounds.dead_letters, self._look_at_dead_letters),
             (rounds.measure, self._measure),
@@ -126,6 +128,9 @@ class Sweeper:
         for reason in self._database.run(sweep.expire):
             self._metrics.mail_failed(reason)
             _log.warning("mail_expired", failure_reason=reason)
+
+    def _tell_held(self) -> None:
+        self._database.run(sweep.tell_held)
 
     def _repair_lanes(self) -> None:
         repaired = self._database.run(sweep.repair_lanes)

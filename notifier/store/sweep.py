@@ -78,6 +78,18 @@ FROM late WHERE n.id = late.id
 RETURNING n.failure_reason
 """
 
+# Most are told when the breaker opens; those taken in, or given back, in that very moment are not.
+_TELL_HELD = """
+WITH untold AS (
+    SELECT n.id, b.last_error
+    FROM smtp_breakers b JOIN delivery_lanes l USING (server_id) JOIN notification_events n USING (customer_id)
+    WHERE b.open_until > now() AND b.last_error IS NOT NULL
+      AND n.status = 'pending' AND n.lock_token IS NULL AND n.error_message IS NULL
+    LIMIT %(rows)s FOR UPDATE OF n SKIP LOCKED
+)
+UPDATE notification_events n SET error_message = u.last_error FROM untold u WHERE n.id = u.id
+"""
+
 _REPAIR_LANES = """
 WITH truth AS (
     SELECT c.id AS customer_id, coalesce(s.id, 0) AS server_id,
@@ -153,6 +165,11 @@ def take_back(
 def expire(connection: Connection) -> list[FailureReason]:
     """Fail up to 500 mails past their time, breaker or not; returns the failure reason of each."""
     return [row[0] for row in connection.exec_driver_sql(_EXPIRE, {"rows": _ROWS})]
+
+
+def tell_held(connection: Connection) -> int:
+    """Give up to 500 mails that an open breaker holds, and that say no fault, the server's; returns how many."""
+    return int(connection.exec_driver_sql(_TELL_HELD, {"rows": _ROWS}).rowcount)
 
 
 def repair_lanes(connection: Connection) -> int:

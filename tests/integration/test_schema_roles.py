@@ -135,6 +135,7 @@ def test_the_worker_can_do_its_whole_work(owned: Engine, customer: int) -> None:
         breakers.success(connection, batch.server_id)
         sweep.expire(connection)
         assert sweep.repair_lanes(connection) == 0
+        assert sweep.tell_held(connection) == 0
         assert event_log.find(connection, event_log.LogFilter(status="sent")).total == 1
 
 

@@ -75,3 +75,27 @@ def test_a_mail_in_the_hands_of_a_sender_is_not_due(connection: Connection) -> N
     )
     found = sweep.backlog(connection)
     assert (found.pending, found.due, found.oldest_due_age) == (1, 0, 0)
+
+
+def test_a_mail_that_an_open_breaker_holds_says_why_and_one_that_is_held_by_nothing_says_nothing(
+    connection: Connection,
+) -> None:
+    """Taken in just as the breaker opened, it was told by nobody."""
+    breaker(connection, 7, trips=1, opens_until="15 min")
+    breaker(connection, 8, trips=1, opens_until="-1 min")
+    connection.exec_driver_sql(
+        "UPDATE smtp_breakers SET last_error = 'smtp.example answered the login with 535'"
+    )
+    held, free = pending(connection, server=7, hours=1), pending(connection, server=8, hours=1)
+    other = pending(connection, server=7, hours=1)
+    connection.exec_driver_sql(
+        "UPDATE notification_events SET error_message = 'its own' WHERE id = %(m)s", {"m": other}
+    )
+    assert sweep.tell_held(connection) == 1
+    assert sweep.tell_held(connection) == 0
+    rows = connection.exec_driver_sql("SELECT id, error_message FROM notification_events")
+    assert {row.id: row.error_message for row in rows} == {
+        held: "smtp.example answered the login with 535",
+        free: None,
+        other: "its own",
+    }
