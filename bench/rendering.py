@@ -14,7 +14,9 @@ import time
 from typing import TYPE_CHECKING
 
 from notifier import resources
-from notifier.domain.mail import MailFacts, assemble, encode_body
+from notifier.domain.bodies import encode_body
+from notifier.domain.mail import assemble
+from notifier.domain.mail_headers import MailFacts
 from notifier.rendering.renderer import Renderer
 from tests.golden.states import SERVER, SITE, UNSUBSCRIBE_LINK, Sample, samples
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from notifier.domain import unsubscribe
+from notifier.domain.bodies import encode_body
 from notifier.domain.errors import HeaderInjection, InvalidAddress, RenderError, SmtpFault
 from notifier.domain.event_texts import read_traceparent
 from notifier.domain.headers import mailbox
-from notifier.domain.mail import MailFacts, assemble, encode_body
+from notifier.domain.mail import assemble
+from notifier.domain.mail_headers import MailFacts
 from notifier.domain.vocabulary import FaultCause, Phase, Rule
 from notifier.rendering.site import Customer, Reader
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from notifier.domain.mail import EncodedBody
+    from notifier.domain.bodies import EncodedBody
     from notifier.domain.servers import SmtpServer
     from notifier.rendering.renderer import Renderer
     from notifier.rendering.site import Site

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from notifier.domain.bodies import encode_body
 from notifier.domain.errors import HeaderInjection, InvalidAddress, RenderError, SmtpFault
-from notifier.domain.mail import MailFacts, assemble, encode_body
+from notifier.domain.mail import assemble
+from notifier.domain.mail_headers import MailFacts
 from notifier.domain.vocabulary import FaultCause, Phase
 from notifier.rendering.site import Customer
 from notifier.rendering.story import ServerFacts

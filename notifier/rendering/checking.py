@@ -12,7 +12,7 @@ from notifier.rendering.site import Customer, Reader
 from notifier.rendering.story import ServerFacts
 
 if TYPE_CHECKING:
-    from notifier.domain.mail import Body
+    from notifier.domain.bodies import Body
     from notifier.domain.vocabulary import EventType
     from notifier.rendering.renderer import Renderer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
-from notifier.domain.mail import UNSUBSCRIBE_PLACEHOLDER
+from notifier.domain.bodies import UNSUBSCRIBE_PLACEHOLDER
 
 _MAX_HTML = 102_000  # octets; Gmail cuts a mail there
 _MAX_TEXT = 64_000

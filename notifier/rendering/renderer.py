@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from markupsafe import escape
 
+from notifier.domain.bodies import Body, Both
 from notifier.domain.errors import RenderError
 from notifier.domain.headers import clean_header
-from notifier.domain.mail import Body, Both
 from notifier.domain.vocabulary import MAIL_TYPES
 from notifier.rendering import filters, story, subjects
 from notifier.rendering import language as languages

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from notifier.domain.mail import REASON_PLACEHOLDER, UNSUBSCRIBE_PLACEHOLDER
+from notifier.domain.bodies import REASON_PLACEHOLDER, UNSUBSCRIBE_PLACEHOLDER
 from notifier.rendering import compliance_story, job_story, subjects
 from notifier.rendering.cleaning import one_line
 from notifier.rendering.states import TOPICS, state_of

@@ -8,7 +8,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from notifier import resources
-from notifier.domain.mail import Body, MailFacts, assemble, encode_body
+from notifier.domain.bodies import Body, encode_body
+from notifier.domain.mail import assemble
+from notifier.domain.mail_headers import MailFacts
 from notifier.rendering.renderer import Renderer
 from tests.golden.states import SITE, UNSUBSCRIBE_LINK
 

@@ -12,8 +12,8 @@ import pytest
 from premailer import Premailer
 
 from notifier import resources
+from notifier.domain.bodies import UNSUBSCRIBE_PLACEHOLDER
 from notifier.domain.errors import ConfigurationError, RenderError
-from notifier.domain.mail import UNSUBSCRIBE_PLACEHOLDER
 from notifier.rendering import compose, engine, story
 from notifier.rendering.checking import check
 from notifier.rendering.compose import Sources

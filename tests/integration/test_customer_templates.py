@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from notifier import resources
+from notifier.domain.bodies import UNSUBSCRIBE_PLACEHOLDER
 from notifier.domain.errors import ConfigurationError
-from notifier.domain.mail import UNSUBSCRIBE_PLACEHOLDER
 from notifier.rendering import brand, workshop_process
 from notifier.rendering.checking import check
 from notifier.rendering.customer_sets import CustomerSets
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from notifier.domain.mail import Body
+    from notifier.domain.bodies import Body
 
 FAILED = next(s for s in samples() if s.mail_type == "job_failed" and s.state == "typical")
 READER = Reader(locale="en", timezone="UTC", rule="role_default")

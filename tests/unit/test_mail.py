@@ -9,20 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.domain import mail
+from notifier.domain import bodies
+from notifier.domain.bodies import REASON_PLACEHOLDER, UNSUBSCRIBE_PLACEHOLDER, Body, Both, encode_body
 from notifier.domain.errors import HeaderInjection, InvalidAddress
 from notifier.domain.headers import clean_header
-from notifier.domain.mail import (
-    REASON_PLACEHOLDER,
-    UNSUBSCRIBE_PLACEHOLDER,
-    Body,
-    Both,
-    MailFacts,
-    assemble,
-    encode_body,
-    headers,
-    reference,
-)
+from notifier.domain.mail import assemble, reference
+from notifier.domain.mail_headers import MailFacts, headers
 from notifier.domain.vocabulary import MAIL_TYPES
 from tests.properties import examples
 
@@ -307,4 +299,4 @@ def test_headers_hold_only_cleaned_words(text: str) -> None:
 def test_a_line_end_that_slips_in_stops_the_mail(line: str) -> None:
     """D28: what is encoded as one line is one line, whatever made it."""
     with pytest.raises(HeaderInjection, match="bare CR or LF"):
-        mail._quoted_printable(line)
+        bodies._quoted_printable(line)

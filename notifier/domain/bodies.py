@@ -1,0 +1,192 @@
+"""A rendered body becomes the MIME parts of a mail, encoded once for all its readers.
+
+What differs between two readers, the reason and the personal unsubscribe link, stands in gaps between soft line breaks
+of the encoded body, so the pieces around them stay as they are, whatever they are.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import html
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from notifier.domain.errors import HeaderInjection
+from notifier.domain.headers import Header, serialise
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from notifier.domain.vocabulary import Rule
+
+# Stand in a Body for what differs between its readers: the personal link, and why they get the mail. Cleaning removes
+# control characters from everything foreign, so no job, device or customer name can contain them.
+UNSUBSCRIBE_PLACEHOLDER = "\x1aunsubscribe\x1a"
+REASON_PLACEHOLDER = "\x1areason\x1a"
+
+_PLACEHOLDER_MARK = "\x1a"  # in every placeholder
+_REMEMBERED = 1000  # characters of a line worth remembering
+_SOFT_BREAK = b"=\r\n"
+_LINE_LENGTH = 76  # octets of a quoted-printable line, the = at its end included (RFC 2045 section 6.7)
+_PLACEHOLDER = re.compile(f"({UNSUBSCRIBE_PLACEHOLDER}|{REASON_PLACEHOLDER})")
+
+
+class Both(NamedTuple):
+    """One sentence as it stands in the text and in the HTML."""
+
+    text: str
+    html: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Body:
+    """What was rendered from one event for one kind of reader; shared by all its recipients.
+
+    `text` and `html` hold `UNSUBSCRIBE_PLACEHOLDER` where the personal link belongs, and `REASON_PLACEHOLDER` where one
+    of `reasons` does; without `reasons` the body is for the readers of one rule. `sender` is the display name of From,
+    `list_name` the readable part of List-Id, `severity` one word for filter rules, `language` what the body is written
+    in. `note` says why the built-in templates replace the customer's own.
+    """
+
+    text: str
+    html: str
+    language: str
+    sender: str
+    list_name: str
+    severity: str
+    note: str | None = None
+    reasons: Mapping[Rule, Both] = field(default_factory=dict)
+
+    def personal(self, unsubscribe_url: str | None, rule: Rule | None = None) -> tuple[str, str]:
+        """Return the text and HTML as one recipient, chosen by `rule`, gets them."""
+        url = unsubscribe_url or ""
+        text = self.text.replace(UNSUBSCRIBE_PLACEHOLDER, url)
+        markup = self.html.replace(UNSUBSCRIBE_PLACEHOLDER, html.escape(url))
+        if rule is None or rule not in self.reasons:
+            return text, markup
+        reason = self.reasons[rule]
+        return text.replace(REASON_PLACEHOLDER, reason.text), markup.replace(REASON_PLACEHOLDER, reason.html)
+
+
+class Gap(NamedTuple):
+    """A place between two pieces of an encoded body: for the reason or the link, in the text or the HTML."""
+
+    reason: bool
+    html: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodedBody:
+    """What follows the headers that differ: each of `gaps` is between two of `pieces`. `reasons` are encoded, too.
+
+    The first piece begins with the MIME headers and the blank line behind all headers.
+    """
+
+    boundary: str
+    pieces: tuple[bytes, ...]
+    gaps: tuple[Gap, ...]
+    reasons: Mapping[Rule, tuple[bytes, bytes]]
+    language: str
+    sender: str
+    list_name: str
+    severity: str
+
+
+def encode_body(body: Body) -> EncodedBody:
+    """Encode a body once for all its recipients: text, then HTML, both quoted-printable (D28)."""
+    # No quoted-printable text contains "=_", so this boundary cannot occur in a part (RFC 2045 section 6.7).
+    boundary = f"=_{hashlib.sha256(body.text.encode()).hexdigest()[:24]}"
+    pieces: list[bytes] = [_mime_block(boundary)]
+    gaps: list[Gap] = []
+    for subtype, content in (("plain", body.text), ("html", body.html)):
+        pieces[-1] += (
+            f'--{boundary}\r\nContent-Type: text/{subtype}; charset="utf-8"\r\n'
+            "Content-Transfer-Encoding: quoted-printable\r\n\r\n"
+        ).encode()
+        encoded: list[bytes] = []  # lines of the piece in hand
+        for line in content.splitlines() or [""]:
+            if _PLACEHOLDER_MARK not in line:
+                encoded.append(_quoted_printable(line))
+                continue
+            first, *rest = _PLACEHOLDER.split(line)
+            encoded.append(_quoted_printable(first))
+            for placeholder, part in zip(rest[::2], rest[1::2], strict=True):
+                pieces[-1] += _with_room(b"\r\n".join(encoded)) + _SOFT_BREAK
+                gaps.append(Gap(reason=placeholder == REASON_PLACEHOLDER, html=subtype == "html"))
+                pieces.append(_SOFT_BREAK)
+                encoded = [_quoted_printable(part)]
+        pieces[-1] += b"\r\n".join([*encoded, b"", b""])
+    pieces[-1] += f"--{boundary}--\r\n".encode()
+    reasons = {
+        rule: (_sentence(reason.text), _sentence(reason.html)) for rule, reason in body.reasons.items()
+    }
+    return EncodedBody(
+        boundary=boundary,
+        pieces=tuple(pieces),
+        gaps=tuple(gaps),
+        reasons=reasons,
+        language=body.language,
+        sender=body.sender,
+        list_name=body.list_name,
+        severity=body.severity,
+    )
+
+
+def fill(gap: Gap, encoded: EncodedBody, *, rule: Rule | None, url: str | None) -> bytes:
+    """Return what stands in a gap of one recipient's mail. Raises ValueError when that was not given."""
+    if gap.reason:
+        if rule is None or rule not in encoded.reasons:
+            raise ValueError("the body has a place for the reason, but none was chosen")
+        return encoded.reasons[rule][gap.html]
+    if url is None:
+        raise ValueError("the body has a place for an unsubscribe link, but no link was given")
+    return _with_room(_quoted_printable(html.escape(url) if gap.html else url))
+
+
+def _mime_block(boundary: str) -> bytes:
+    """Return the headers that say how the body is made, and the blank line behind all headers."""
+    content_type = f'multipart/alternative; boundary="{boundary}"'
+    return (
+        serialise((Header("MIME-Version", machine="1.0"), Header("Content-Type", machine=content_type)))
+        + b"\r\n"
+    )
+
+
+def canonical(content: str) -> str:
+    """Whatever separates lines becomes CRLF, with one at the very end."""
+    return "\r\n".join(content.splitlines()) + "\r\n"
+
+
+def _sentence(text: str) -> bytes:
+    """Encode what goes into a gap."""
+    return _with_room(b"\r\n".join(map(_quoted_printable, text.splitlines())))
+
+
+def _quoted_printable(line: str) -> bytes:
+    """Encode a line: at most 76 octets before each soft break, a lone dot and blanks at its end encoded (RFC 2045 6.7).
+
+    Raises HeaderInjection when it is more than one line.
+    """
+    return _known_line(line) if len(line) <= _REMEMBERED else _encoded_line(line)
+
+
+def _encoded_line(line: str) -> bytes:
+    if "\r" in line or "\n" in line:
+        raise HeaderInjection("the mail has a bare CR or LF")
+    encoded = binascii.b2a_qp(line.encode("utf-8"), istext=True).replace(b"\n", b"\r\n")  # its soft breaks
+    # A dot alone after its own break, it overlooks.
+    return encoded[:-1] + b"=2E" if encoded.endswith(_SOFT_BREAK + b".") else encoded
+
+
+_known_line = lru_cache(maxsize=4096)(_encoded_line)  # nearly all lines of a page are the template's
+
+
+def _with_room(encoded: bytes) -> bytes:
+    """Break the last line before its last character where a soft break behind it would be the 77th octet."""
+    if len(encoded) - encoded.rfind(b"\n") - 1 < _LINE_LENGTH:
+        return encoded
+    at = len(encoded) - (3 if encoded[-3:-2] == b"=" else 1)
+    return encoded[:at] + _SOFT_BREAK + encoded[at:]
