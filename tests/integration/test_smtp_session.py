@@ -124,7 +124,7 @@ def test_the_greeting_of_what_is_no_mail_server_is_not_repeated() -> None:
         with pytest.raises(SmtpFault) as caught, opened(server, deadlines=SHORT):
             pass
     assert caught.value.cause == FaultCause.UNPARSABLE
-    assert str(caught.value) == "127.0.0.1 answered what is no SMTP reply at the connection"
+    assert str(caught.value) == "127.0.0.1 answered what is no SMTP reply before its greeting"
 
 
 @pytest.mark.parametrize("phase", [Phase.MAIL, Phase.RCPT, Phase.DATA])
