@@ -35,6 +35,7 @@ _END = b"\r\n.\r\n"
 _HELLO = b"250-sink\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n"
 _MESSAGE_ID = re.compile(rb"^Message-ID:\s*(\S+)", re.IGNORECASE | re.MULTILINE)
 _RECEIVE = 256 * 1024
+_SESSIONS = 4096  # smtp-sink leaves more than 256 waiting unless it is told; every worker keeps some open per customer
 
 
 @dataclass(slots=True)
@@ -198,7 +199,7 @@ def _in_c() -> str | None:
 def _started_in_c(program: str) -> Iterator[Running]:
     (port,) = free_ports(1)
     privileges = ["-u", "nobody"] if os.geteuid() == 0 else []
-    command = [program, *privileges, f"{HOST}:{port}", "1024"]
+    command = [program, *privileges, "-m", str(_SESSIONS), f"{HOST}:{port}", "1024"]
     with _ended(subprocess.Popen(command)):
         _wait_open(port)
         yield Running(port=port, name=_IN_C)
