@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import click
 
 from bench import distance, growth, latency, sink, stage, throughput
-from bench.measuring import OthersLoad
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,20 +36,15 @@ def main(only: tuple[str, ...], rounds: int, events: int, json_file: Path | None
     """Measure the worker beside what smtplib can do."""
     wanted = only or PARTS
     found: dict[str, list[Figure]] = {}
-    load = OthersLoad()
     with tempfile.TemporaryDirectory(prefix="notifier-bench-") as kept, stage.services() as services:
         where = f"{os.cpu_count()} cores, Python {platform.python_version()}, {services.told}; {sink.name()}"
         click.echo(where)
         for name in (part for part in PARTS if part in wanted):
             found[name] = _parts(services, Path(kept), rounds=rounds, events=events)[name]()
             _show(name, found[name])
-    others = load.cores()
-    click.echo(f"\nothers used {others:.2f} cores meanwhile")
     if json_file is not None:
         figures = {name: [asdict(figure) for figure in figures] for name, figures in found.items()}
-        json_file.write_text(
-            json.dumps({"machine": where, "others_cores": others, "figures": figures}, indent=1)
-        )
+        json_file.write_text(json.dumps({"machine": where, "figures": figures}, indent=1))
     missed = [figure.name for figures in found.values() for figure in figures if figure.met is False]
     if missed:
         raise click.ClickException("goals missed: " + "; ".join(missed))
