@@ -33,7 +33,7 @@ ROUNDS = 4  # events per healthy customer and measurement
 PACE = 0.04  # seconds between two events
 CAP = 4
 ALL_HANG = 2.5  # seconds until threads that hang are stood in for: two looks of a second, and noise
-NOISE = 0.3  # seconds of delay that a busy test machine makes by itself
+NOISE = 1.0  # seconds of delay that a busy test machine makes by itself; a hanging connection costs ten
 LOOKS = (
     3  # measurements until one is within its limit: what a dead server costs is there each time, noise is not
 )

@@ -145,7 +145,7 @@ def test_connections_cut_under_load_lose_nothing(broker: BrokerObjects, proxy: T
         assert broker.waits_for(lambda: set(worker.settled) == set(numbers(300)))
         assert is_empty(broker)
     assert proxy.connections == 5
-    assert len(worker.settled) < 300 + 4 * 50
+    assert len(worker.settled) <= 300 + 4 * 50  # at most the prefetch again after each cut
     assert broker.depth(broker.topology.dead_letter_queue) == 0
 
 
