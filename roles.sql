@@ -22,6 +22,7 @@ GRANT SELECT ON schema_migrations, customers, users, customer_users, customer_ro
     notification_preferences TO notifier_worker;
 GRANT SELECT, INSERT, UPDATE ON job_events, notification_events, rejected_events, delivery_lanes, smtp_breakers
     TO notifier_worker;
+GRANT SELECT, INSERT ON delivery_batches TO notifier_worker;
 
 -- The commands: settings, tokens, resends and cancellations.
 GRANT SELECT ON schema_migrations, customers, users, customer_users, customer_role_counts, job_events, rejected_events
@@ -36,7 +37,7 @@ GRANT SELECT, DELETE, INSERT (customer_id, user_id), UPDATE (customer_id, user_i
 -- People with questions: everything but passwords, tokens and what jobs printed. A long query keeps dead rows alive and
 -- slows the worker, hence the limits; long reports belong on a standby.
 GRANT SELECT ON schema_migrations, customers, users, notification_preferences, notification_events, delivery_lanes,
-    smtp_breakers, customer_role_counts, v_notification_daily, v_notification_failures, v_customer_delivery_health
+    delivery_batches, smtp_breakers, customer_role_counts, v_notification_daily, v_notification_failures, v_customer_delivery_health
     TO notifier_reader;
 GRANT SELECT ON customer_users TO notifier_reader;
 GRANT SELECT (id, customer_id, host, port, use_tls, use_ssl, username, from_email, reply_to_email, enabled, ca_certificate,
@@ -48,8 +49,11 @@ ALTER ROLE notifier_reader SET statement_timeout = '60s';
 ALTER ROLE notifier_reader SET idle_in_transaction_session_timeout = '15s';
 ALTER ROLE notifier_reader SET default_transaction_read_only = on;
 
-REVOKE ALL ON FUNCTION claim_batch(uuid, text, interval, integer, integer, boolean, boolean, jsonb) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION claim_batch(uuid, text, interval, integer, integer, boolean, boolean, jsonb) TO notifier_worker;
+REVOKE ALL ON FUNCTION claim_batch(uuid, text, interval, integer, integer, boolean, boolean, jsonb),
+    stamp_batch(uuid, bigint[], interval), record_batch(uuid, json), release_batch(uuid), end_batches(uuid[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION claim_batch(uuid, text, interval, integer, integer, boolean, boolean, jsonb),
+    stamp_batch(uuid, bigint[], interval), record_batch(uuid, json), release_batch(uuid), end_batches(uuid[])
+    TO notifier_worker;
 
 -- The REST API: every transaction becomes this role and names its caller's customers in settings of that transaction
 -- (store/scope.py), so that a query without its WHERE finds nothing of others. Its login must be a member:

@@ -256,7 +256,7 @@ CREATE TABLE notification_events (
     CONSTRAINT ck_lock CHECK ((lock_token IS NULL) = (lease_until IS NULL)),
     CONSTRAINT ck_unlock CHECK (status = 'pending' OR lock_token IS NULL),
     CONSTRAINT ck_handoff CHECK (handoff_at IS NULL OR lock_token IS NOT NULL)
-) WITH (fillfactor = 85); -- room for the stamp, which touches no index
+) WITH (fillfactor = 75); -- room for claim and stamp, which touch no index (HOT updates)
 COMMENT ON TABLE notification_events IS 'The event log: one row per mail, from pending to sent or failed. Both ends are final.';
 COMMENT ON COLUMN notification_events.id IS 'Id of the mail.';
 COMMENT ON COLUMN notification_events.job_event_id IS 'The event it tells of (job_events.id); NULL for a test mail.';
@@ -294,10 +294,8 @@ COMMENT ON COLUMN notification_events.handoff_at IS 'Internal: set before the ma
 COMMENT ON COLUMN notification_events.lost_claims IS 'Internal: how often a worker vanished while preparing this mail.';
 COMMENT ON COLUMN notification_events.note IS 'What else is worth knowing, such as a broken template of the customer that the built-in one replaced.';
 COMMENT ON COLUMN notification_events.expiry_reason IS 'Internal: the failure reason the row gets should it expire now; NULL: expired.';
--- claim_batch: the due rows of one customer
-CREATE INDEX ix_due ON notification_events (customer_id, next_attempt_at, id) WHERE status = 'pending' AND lock_token IS NULL;
--- claim_batch: batches in flight per server; sweep: rows in flight. Without lease_until, so that the stamp stays a HOT update
-CREATE INDEX ix_lease ON notification_events (server_id, lock_token) WHERE lock_token IS NOT NULL;
+-- claim_batch: the due rows of one customer. No index names a lock column, so that claim and stamp stay HOT updates
+CREATE INDEX ix_due ON notification_events (customer_id, next_attempt_at, id) WHERE status = 'pending';
 -- sweep: mails past their time
 CREATE INDEX ix_expiry ON notification_events (expires_at) WHERE status = 'pending';
 -- events list of one customer, newest first; v_customer_delivery_health
@@ -350,6 +348,17 @@ COMMENT ON COLUMN delivery_lanes.server_id IS 'Kept by trigger: the customer''s 
 COMMENT ON COLUMN delivery_lanes.next_due_at IS 'When the next mail of this customer is due; infinity when nothing waits.';
 CREATE INDEX ix_lanes_due ON delivery_lanes (next_due_at); -- claim_batch: the lane that waited longest
 CREATE INDEX ix_lanes_server ON delivery_lanes (server_id); -- a breaker opens or closes
+
+CREATE TABLE delivery_batches (
+    token uuid PRIMARY KEY,
+    server_id bigint NOT NULL,
+    mails bigint[] NOT NULL
+);
+COMMENT ON TABLE delivery_batches IS 'Internal: the batches in flight, few at any time. It counts the connections of a server and finds the rows of a lost worker.';
+COMMENT ON COLUMN delivery_batches.token IS 'The lock_token of its rows. A batch without a row that has it is over.';
+COMMENT ON COLUMN delivery_batches.server_id IS 'The server it is for: smtp_configs.id, or 0 for the [smtp] section.';
+COMMENT ON COLUMN delivery_batches.mails IS 'Ids of the rows it was made of.';
+CREATE INDEX ix_batches_server ON delivery_batches (server_id); -- claim_batch: how many a server has
 
 CREATE TABLE smtp_breakers (
     server_id bigint PRIMARY KEY,
@@ -510,7 +519,8 @@ CREATE FUNCTION claim_batch(
     created_at timestamptz, reader_timezone text, customer_id bigint, customer_name text, customer_timezone text,
     locale text, server_id bigint, config_version text, proven boolean, needs_success boolean,
     payload jsonb
-) LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+) LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_sort = off
+    SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
     v_customer bigint;
@@ -520,7 +530,7 @@ DECLARE
     v_next timestamptz;
 BEGIN
     -- One lane whose turn it is: due, its server's breaker closed, a connection to its server free. Locked lanes are being
-    -- served by others. Batches in flight are few (workers x senders), so counting them all is cheap.
+    -- served by others. Read in the order of an index (enable_sort = off), so that the first lane that fits ends the search.
     SELECT l.customer_id, l.server_id INTO v_customer, v_server
     FROM delivery_lanes l
     JOIN smtp_breakers b ON b.server_id = l.server_id
@@ -528,8 +538,7 @@ BEGIN
       AND b.open_until <= now()
       AND (b.proven OR p_unproven)
       AND coalesce((p_slow ->> l.server_id::text)::integer, p_limit) > 0
-      AND (SELECT count(DISTINCT n.lock_token) FROM notification_events n
-           WHERE n.server_id = l.server_id AND n.lock_token IS NOT NULL)
+      AND (SELECT count(*) FROM delivery_batches f WHERE f.server_id = l.server_id)
           < CASE WHEN b.proven THEN p_connections ELSE 1 END
     ORDER BY l.next_due_at
     LIMIT 1
@@ -541,8 +550,7 @@ BEGIN
     -- The same question again under the server's lock: customers without a server of their own share one.
     SELECT * INTO v_breaker FROM smtp_breakers b WHERE b.server_id = v_server FOR UPDATE;
     IF NOT FOUND OR v_breaker.open_until > now() OR NOT (v_breaker.proven OR p_unproven)
-       OR (SELECT count(DISTINCT n.lock_token) FROM notification_events n
-           WHERE n.server_id = v_server AND n.lock_token IS NOT NULL)
+       OR (SELECT count(*) FROM delivery_batches f WHERE f.server_id = v_server)
           >= (CASE WHEN v_breaker.proven THEN p_connections ELSE 1 END)
     THEN
         RETURN;
@@ -572,6 +580,10 @@ BEGIN
         FROM batch WHERE n.id = batch.id
         RETURNING n.*
     )
+    , noted AS (
+        INSERT INTO delivery_batches (token, server_id, mails)
+        SELECT p_token, v_server, array_agg(n.id) FROM claimed n HAVING count(*) > 0
+    )
     SELECT n.id, n.job_event_id, n.attempts, n.ambiguous_count, n.recipient_email, n.recipient_key, n.event_type, n.rule,
         n.subject, n.message_id, n.job_id, n.compliance_result_id, n.created_at, u.timezone, c.id, c.name, c.timezone,
         c.locale, v_server, s.updated_at::text,
@@ -592,6 +604,79 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION claim_batch(uuid, text, interval, integer, integer, boolean, boolean, jsonb) IS
     'Internal: takes the lane that waited longest and locks its due mails for one worker.';
+
+-- The worker has no DELETE; of this one table it may delete what is over.
+CREATE FUNCTION end_batches(p_tokens uuid[]) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    DELETE FROM delivery_batches b
+    WHERE b.token = ANY (p_tokens)
+      AND NOT EXISTS (SELECT FROM notification_events n WHERE n.id = ANY (b.mails) AND n.lock_token = b.token);
+END $$;
+COMMENT ON FUNCTION end_batches(uuid[]) IS 'Internal: forgets those of these batches that hold no row any more.';
+
+CREATE FUNCTION stamp_batch(p_token uuid, p_ids bigint[], p_lease interval) RETURNS SETOF bigint
+LANGUAGE plpgsql SET search_path FROM CURRENT SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    RETURN QUERY UPDATE notification_events n
+    SET handoff_at = now(), lease_until = now() + p_lease, attempts = n.attempts + 1
+    WHERE n.id = ANY (p_ids) AND n.lock_token = p_token AND n.status = 'pending' AND n.lease_until > now()
+    RETURNING n.id;
+END $$;
+COMMENT ON FUNCTION stamp_batch(uuid, bigint[], interval) IS
+    'Internal: notes that mails of a batch may leave now, and returns which of them are still held.';
+
+-- Fenced by the token alone: a result that comes after the lease, but before anybody took the row back, is still true.
+CREATE FUNCTION record_batch(p_token uuid, p_verdicts json) RETURNS SETOF bigint
+LANGUAGE plpgsql SET search_path FROM CURRENT SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    RETURN QUERY WITH done AS (
+        UPDATE notification_events n
+        SET status = v.status, failure_reason = v.failure_reason,
+            error_message = CASE WHEN v.status = 'pending' THEN coalesce(v.message, n.error_message) ELSE v.message END,
+            expiry_reason = v.expiry_reason,
+            note = coalesce(v.note, n.note),
+            smtp_code = coalesce(v.code, n.smtp_code),
+            smtp_enhanced_code = CASE WHEN v.code IS NULL THEN n.smtp_enhanced_code ELSE v.enhanced_code END,
+            smtp_response = CASE WHEN v.code IS NULL THEN n.smtp_response ELSE v.response END,
+            attempts = n.attempts - CASE WHEN n.handoff_at IS NULL OR v.attempt_kept THEN 0 ELSE 1 END,
+            ambiguous_count = n.ambiguous_count + v.ambiguous::int,
+            next_attempt_at = CASE WHEN v.status = 'pending' THEN now() + v.delay * interval '1 second'
+                                   ELSE n.next_attempt_at END,
+            sent_at = CASE WHEN v.status = 'sent' THEN now() END,
+            finished_at = CASE WHEN v.status <> 'pending' THEN now() END,
+            lock_token = NULL, locked_by = NULL, lease_until = NULL, handoff_at = NULL
+        FROM json_to_recordset(p_verdicts) AS v (id bigint, status text, failure_reason text, delay float8, message text,
+            code integer, enhanced_code text, response text, attempt_kept boolean, ambiguous boolean, expiry_reason text,
+            note text)
+        WHERE n.id = v.id AND n.lock_token = p_token AND n.status = 'pending'
+        RETURNING n.id, n.customer_id, n.status, n.next_attempt_at
+    ), lane AS (
+        UPDATE delivery_lanes l SET next_due_at = least(l.next_due_at, greatest(d.due, b.open_until))
+        FROM (SELECT f.customer_id, min(f.next_attempt_at) AS due FROM done f WHERE f.status = 'pending' GROUP BY 1) d,
+            smtp_breakers b
+        WHERE l.customer_id = d.customer_id AND b.server_id = l.server_id
+    )
+    SELECT f.id FROM done f;
+    PERFORM end_batches(ARRAY[p_token]);
+END $$;
+COMMENT ON FUNCTION record_batch(uuid, json) IS
+    'Internal: writes what became of mails of a batch, frees their rows, and returns which of them were still held.';
+
+CREATE FUNCTION release_batch(p_token uuid) RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    WITH done AS (
+        UPDATE notification_events n SET lock_token = NULL, locked_by = NULL, lease_until = NULL
+        WHERE n.id IN (SELECT unnest(b.mails) FROM delivery_batches b WHERE b.token = p_token)
+          AND n.lock_token = p_token AND n.handoff_at IS NULL AND n.status = 'pending'
+        RETURNING n.customer_id
+    )
+    UPDATE delivery_lanes l SET next_due_at = least(l.next_due_at, greatest(now(), b.open_until))
+    FROM (SELECT DISTINCT f.customer_id FROM done f) d, smtp_breakers b
+    WHERE l.customer_id = d.customer_id AND b.server_id = l.server_id;
+    PERFORM end_batches(ARRAY[p_token]);
+END $$;
+COMMENT ON FUNCTION release_batch(uuid) IS 'Internal: frees the rows of a batch that was never stamped.';
 
 -- ---------------------------------------------------------------------------------------------------------------
 -- Views for people who ask

@@ -35,7 +35,7 @@ _ACK_FIRST = """\
 _SETTLE = """\
             link.settle(list(zip(batch, verdicts, strict=True)))"""
 _STAMP_FENCE = (
-    "WHERE id = ANY(%(ids)s) AND lock_token = %(token)s::uuid AND status = 'pending' AND lease_until > now()"
+    "WHERE n.id = ANY (p_ids) AND n.lock_token = p_token AND n.status = 'pending' AND n.lease_until > now()"
 )
 
 MUTATIONS = (
@@ -82,16 +82,16 @@ MUTATIONS = (
     ),
     Mutation(
         name="the hand-over is not noted before the mail leaves",
-        edits=(("notifier/store/claims.py", "SET handoff_at = now(), lease_until", "SET lease_until"),),
+        edits=(("schema.sql", "SET handoff_at = now(), lease_until", "SET lease_until"),),
         guard="tests/acceptance/test_process_faults.py::test_killed_after_the_dot_costs_one_copy",
     ),
     Mutation(
         name="a stamp does not ask whether the rows are still ours",
         edits=(
             (
-                "notifier/store/claims.py",
+                "schema.sql",
                 _STAMP_FENCE,
-                "WHERE id = ANY(%(ids)s) AND %(token)s IS NOT NULL AND status = 'pending'",
+                "WHERE n.id = ANY (p_ids) AND p_token IS NOT NULL AND n.status = 'pending'",
             ),
         ),
         guard="tests/integration/test_delivery_loop.py::test_a_batch_that_was_taken_back_meanwhile_is_not_sent",

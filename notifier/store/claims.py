@@ -1,11 +1,13 @@
 """Claim, stamp, record, release: the four statements of one batch (D15, D30; each is one round trip).
 
-The clock is the database's (D33). `token` fences every later statement: rows that another worker took back since
-are not touched.
+They are functions of schema.sql: PL/pgSQL keeps their plans, and making a plan takes longer than following it. The
+clock is the database's (D33). `token` fences every later statement: rows that another worker took back since are not
+touched.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -72,63 +74,13 @@ SELECT EXISTS (
     SELECT FROM delivery_lanes l JOIN smtp_breakers b ON b.server_id = l.server_id
     WHERE l.next_due_at <= now() AND b.open_until <= now() AND (b.proven OR %(unproven)s)
       AND coalesce((%(slow)s::jsonb ->> l.server_id::text)::integer, 1) > 0
-      AND (SELECT count(DISTINCT n.lock_token) FROM notification_events n
-           WHERE n.server_id = l.server_id AND n.lock_token IS NOT NULL)
+      AND (SELECT count(*) FROM delivery_batches f WHERE f.server_id = l.server_id)
           < CASE WHEN b.proven THEN %(connections)s ELSE 1 END)
 """
 
-_RELEASE = """
-WITH done AS (
-    UPDATE notification_events SET lock_token = NULL, locked_by = NULL, lease_until = NULL
-    WHERE lock_token = %(token)s::uuid AND handoff_at IS NULL AND status = 'pending'
-    RETURNING customer_id
-)
-UPDATE delivery_lanes l SET next_due_at = least(l.next_due_at, greatest(now(), b.open_until))
-FROM (SELECT DISTINCT customer_id FROM done) d, smtp_breakers b
-WHERE l.customer_id = d.customer_id AND b.server_id = l.server_id
-"""
-
-_STAMP = """
-UPDATE notification_events
-SET handoff_at = now(), lease_until = now() + %(lease)s * interval '1 second', attempts = attempts + 1
-WHERE id = ANY(%(ids)s) AND lock_token = %(token)s::uuid AND status = 'pending' AND lease_until > now()
-RETURNING id
-"""
-
-# Fenced by the token alone: a result that comes after the lease, but before anybody took the row back, is still true.
-_RECORD = """
-WITH verdict AS (
-    SELECT * FROM unnest(%(ids)s::bigint[], %(statuses)s::text[], %(reasons)s::text[], %(delays)s::float8[],
-        %(messages)s::text[], %(codes)s::int[], %(enhanced)s::text[], %(responses)s::text[], %(kept)s::int[],
-        %(ambiguous)s::int[], %(expiry_reasons)s::text[], %(notes)s::text[])
-        AS v (id, status, reason, delay, message, code, enhanced, response, attempt, ambiguous, expiry_reason, note)
-), done AS (
-    UPDATE notification_events n
-    SET status = v.status, failure_reason = v.reason,
-        error_message = CASE WHEN v.status = 'pending' THEN coalesce(v.message, n.error_message) ELSE v.message END,
-        expiry_reason = v.expiry_reason,
-        note = coalesce(v.note, n.note),
-        smtp_code = coalesce(v.code, n.smtp_code),
-        smtp_enhanced_code = CASE WHEN v.code IS NULL THEN n.smtp_enhanced_code ELSE v.enhanced END,
-        smtp_response = CASE WHEN v.code IS NULL THEN n.smtp_response ELSE v.response END,
-        attempts = n.attempts + CASE WHEN n.handoff_at IS NULL THEN 0 ELSE v.attempt END,
-        ambiguous_count = n.ambiguous_count + v.ambiguous,
-        next_attempt_at = CASE WHEN v.status = 'pending' THEN now() + v.delay * interval '1 second'
-                               ELSE n.next_attempt_at END,
-        sent_at = CASE WHEN v.status = 'sent' THEN now() END,
-        finished_at = CASE WHEN v.status <> 'pending' THEN now() END,
-        lock_token = NULL, locked_by = NULL, lease_until = NULL, handoff_at = NULL
-    FROM verdict v
-    WHERE n.id = v.id AND n.lock_token = %(token)s::uuid AND n.status = 'pending'
-    RETURNING n.id, n.customer_id, n.status, n.next_attempt_at
-), lane AS (
-    UPDATE delivery_lanes l SET next_due_at = least(l.next_due_at, greatest(d.due, b.open_until))
-    FROM (SELECT customer_id, min(next_attempt_at) AS due FROM done WHERE status = 'pending' GROUP BY 1) d,
-        smtp_breakers b
-    WHERE l.customer_id = d.customer_id AND b.server_id = l.server_id
-)
-SELECT id FROM done
-"""
+_STAMP = "SELECT * FROM stamp_batch(%(token)s::uuid, %(ids)s::bigint[], %(lease)s * interval '1 second')"
+_RECORD = "SELECT * FROM record_batch(%(token)s::uuid, %(verdicts)s::json)"
+_RELEASE = "SELECT release_batch(%(token)s::uuid)"
 
 _CODES = range(200, 600)  # what an SMTP reply may be (RFC 5321 4.2)
 
@@ -208,9 +160,9 @@ def claimable(connection: Connection, *, connections: int, unproven: bool, slow:
     return bool(connection.exec_driver_sql(_CLAIMABLE, parameters).scalar_one())
 
 
-def release(connection: Connection, *, token: UUID) -> int:
+def release(connection: Connection, *, token: UUID) -> None:
     """Free a batch that was never stamped; for a claim whose answer was lost with the connection."""
-    return int(connection.exec_driver_sql(_RELEASE, {"token": str(token)}).rowcount)
+    connection.exec_driver_sql(_RELEASE, {"token": str(token)})
 
 
 def stamp(connection: Connection, *, token: UUID, ids: Sequence[int], lease: float) -> frozenset[int]:
@@ -233,24 +185,27 @@ def record(
     Returns the ids that were still ours. A row that stays pending is due `delay` seconds from now, but its lane not
     before the server's breaker closes.
     """
-    items = list(settlements.items())
-    replies = [s.reply for _, s in items]
-    parameters = {
-        "token": str(token),
-        "ids": [row_id for row_id, _ in items],
-        "statuses": [s.status for _, s in items],
-        "reasons": [s.failure_reason for _, s in items],
-        "delays": [s.delay or 0.0 for _, s in items],
-        "messages": [_storable(s.message, 1000) for _, s in items],
-        "codes": [r.code if r and r.code in _CODES else None for r in replies],
-        "enhanced": [_storable(r.enhanced, 20) if r else None for r in replies],
-        "responses": [_storable(r.text, 500) if r else None for r in replies],
-        "kept": [0 if s.attempt_kept else -1 for _, s in items],
-        "ambiguous": [int(s.ambiguous) for _, s in items],
-        "expiry_reasons": [s.expiry_reason for _, s in items],
-        "notes": [_storable(notes.get(row_id), 1000) for row_id, _ in items],
-    }
+    verdicts = [_verdict(row_id, found, notes.get(row_id)) for row_id, found in settlements.items()]
+    parameters = {"token": str(token), "verdicts": json.dumps(verdicts)}
     return frozenset(row[0] for row in connection.exec_driver_sql(_RECORD, parameters))
+
+
+def _verdict(row_id: int, found: Settlement, note: str | None) -> dict[str, object]:
+    reply = found.reply
+    return {
+        "id": row_id,
+        "status": found.status,
+        "failure_reason": found.failure_reason,
+        "delay": found.delay or 0.0,
+        "message": _storable(found.message, 1000),
+        "code": reply.code if reply and reply.code in _CODES else None,
+        "enhanced_code": _storable(reply.enhanced, 20) if reply else None,
+        "response": _storable(reply.text, 500) if reply else None,
+        "attempt_kept": found.attempt_kept,
+        "ambiguous": found.ambiguous,
+        "expiry_reason": found.expiry_reason,
+        "note": _storable(note, 1000),
+    }
 
 
 def _storable(text: str | None, limit: int) -> str | None:

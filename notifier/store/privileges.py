@@ -21,6 +21,8 @@ _WRITTEN = ("job_events", "notification_events", "rejected_events", "delivery_la
 NEEDED: tuple[tuple[str, str], ...] = (
     *((table, "SELECT") for table in _READ),
     *((table, right) for table in _WRITTEN for right in ("SELECT", "INSERT", "UPDATE")),
+    ("delivery_batches", "SELECT"),
+    ("delivery_batches", "INSERT"),
 )
 
 _MISSING = """
@@ -31,10 +33,14 @@ WHERE NOT has_table_privilege(q.relation, q.privilege)
 GROUP BY q.relation ORDER BY min(q.ordinal)
 """
 
-_CLAIM = """
-SELECT count(*) FROM pg_proc p
-WHERE p.proname = 'claim_batch' AND p.pronamespace = current_schema()::regnamespace
-    AND has_function_privilege(p.oid, 'EXECUTE')
+FUNCTIONS = ("claim_batch", "stamp_batch", "record_batch", "release_batch", "end_batches")
+
+_FORBIDDEN = """
+SELECT f.name FROM unnest(%(functions)s::text[]) WITH ORDINALITY AS f (name, ordinal)
+WHERE NOT EXISTS (SELECT FROM pg_proc p
+    WHERE p.proname = f.name AND p.pronamespace = current_schema()::regnamespace
+        AND has_function_privilege(p.oid, 'EXECUTE'))
+ORDER BY f.ordinal
 """
 
 
@@ -50,6 +56,6 @@ def missing_for_worker(connection: Connection) -> list[str]:
         f"the role {user} lacks {row.privileges} on {row.relation}; {cure}"
         for row in connection.exec_driver_sql(_MISSING, parameters)
     ]
-    if not connection.exec_driver_sql(_CLAIM).scalar_one():
-        problems.append(f"the role {user} may not execute claim_batch; {cure}")
+    forbidden = connection.exec_driver_sql(_FORBIDDEN, {"functions": list(FUNCTIONS)}).scalars()
+    problems += [f"the role {user} may not execute {name}; {cure}" for name in forbidden]
     return problems

@@ -21,9 +21,11 @@ _ROWS = 500
 # Never stamped: surely not sent. Stamped: nobody knows, so it counts as ambiguous (D16).
 _TAKE_BACK = """
 WITH lost AS (
-    SELECT id, handoff_at IS NOT NULL AS stamped FROM notification_events
-    WHERE lock_token IS NOT NULL AND lease_until < now()
-    ORDER BY id LIMIT %(rows)s FOR UPDATE SKIP LOCKED
+    SELECT n.id, n.handoff_at IS NOT NULL AS stamped
+    FROM delivery_batches b CROSS JOIN unnest(b.mails) AS m (id)
+    JOIN notification_events n ON n.id = m.id AND n.lock_token = b.token
+    WHERE n.lease_until < now()
+    ORDER BY n.id LIMIT %(rows)s FOR UPDATE OF n SKIP LOCKED
 ), judged AS (
     SELECT n.id, l.stamped,
         CASE WHEN NOT l.stamped AND n.lost_claims + 1 >= %(max_lost)s THEN 'render_error'
@@ -56,6 +58,8 @@ WITH lost AS (
 )
 SELECT stamped, failure_reason, count(*) AS mails FROM done GROUP BY 1, 2
 """
+
+_END_BATCHES = "SELECT end_batches(ARRAY(SELECT token FROM delivery_batches))"
 
 # The reason is the last fault that kept it waiting: its own, else its server's.
 _EXPIRE = """
@@ -151,6 +155,7 @@ def take_back(
         "delay": ambiguous_delay,
     }
     rows = connection.exec_driver_sql(_TAKE_BACK, parameters).all()
+    connection.exec_driver_sql(_END_BATCHES)
     failed: Counter[FailureReason] = Counter()
     for row in rows:
         if row.failure_reason is not None:

@@ -213,11 +213,9 @@ notification_events = sa.Table(
 )
 
 _log = notification_events.c
-_free = sa.and_(_log.status == sa.literal_column("'pending'"), _log.lock_token.is_(None))
 _pending = _log.status == sa.literal_column("'pending'")
 _failed = _log.status == sa.literal_column("'failed'")
-sa.Index("ix_due", _log.customer_id, _log.next_attempt_at, _log.id, postgresql_where=_free)
-sa.Index("ix_lease", _log.server_id, _log.lock_token, postgresql_where=_log.lock_token.is_not(None))
+sa.Index("ix_due", _log.customer_id, _log.next_attempt_at, _log.id, postgresql_where=_pending)
 sa.Index("ix_expiry", _log.expires_at, postgresql_where=_pending)
 sa.Index("ix_log_customer", _log.customer_id, _log.created_at.desc(), _log.id.desc())
 sa.Index("ix_log_sent", _log.customer_id, _log.sent_at.desc(), postgresql_where=_log.sent_at.is_not(None))
@@ -250,6 +248,15 @@ delivery_lanes = sa.Table(
     sa.Column("next_due_at", _Moment, nullable=False, server_default="infinity"),
     sa.Index("ix_lanes_due", "next_due_at"),
     sa.Index("ix_lanes_server", "server_id"),
+)
+
+delivery_batches = sa.Table(
+    "delivery_batches",
+    metadata,
+    sa.Column("token", sa.Uuid, primary_key=True),
+    sa.Column("server_id", sa.BigInteger, nullable=False),
+    sa.Column("mails", sa.ARRAY(sa.BigInteger), nullable=False),
+    sa.Index("ix_batches_server", "server_id"),
 )
 
 smtp_breakers = sa.Table(

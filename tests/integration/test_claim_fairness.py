@@ -196,7 +196,7 @@ def test_a_lost_claim_can_be_given_back(connection: Connection) -> None:
     customer_with(connection, 3)
     token = uuid4()
     assert claim(connection, token) is not None
-    assert claims.release(connection, token=token) == 1
+    claims.release(connection, token=token)
     again = claim(connection)
     assert again is not None
     assert len(again.mails) == 3

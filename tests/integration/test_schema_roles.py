@@ -132,7 +132,11 @@ def test_the_worker_can_do_its_whole_work(owned: Engine, customer: int) -> None:
         assert claims.record(
             connection, token=token, settlements=dict.fromkeys(ids, sent), notes={}
         ) == frozenset(ids)
+        claims.release(connection, token=token)
         breakers.success(connection, batch.server_id)
+        sweep.take_back(
+            connection, max_attempts=5, max_ambiguous=2, ambiguous_delay=300, fail_ambiguous=False
+        )
         sweep.expire(connection)
         assert sweep.repair_lanes(connection) == 0
         assert sweep.tell_held(connection) == 0
@@ -218,6 +222,7 @@ def test_the_reader_sees_everything_but_secrets_and_what_jobs_printed(owned: Eng
             "UPDATE customers SET name = 'x'",
             "DELETE FROM notification_events",
             "SELECT * FROM claim_batch(gen_random_uuid(), 'x', '1 min', 1, 1, true, true, '{}')",
+            "SELECT end_batches('{}')",
         ):
             assert _refused(connection, secret), secret
 

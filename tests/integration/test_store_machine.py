@@ -71,6 +71,12 @@ _CROWDED = """
 SELECT server_id FROM notification_events WHERE lock_token IS NOT NULL
 GROUP BY server_id HAVING count(DISTINCT lock_token) > %(connections)s
 """
+_IN_NO_BATCH = """
+SELECT n.id FROM notification_events n WHERE n.lock_token IS NOT NULL AND NOT EXISTS (
+    SELECT FROM delivery_batches b
+    WHERE b.token = n.lock_token AND b.server_id = n.server_id AND n.id = ANY(b.mails))
+"""
+_EMPTY_BATCHES = "SELECT token FROM delivery_batches EXCEPT SELECT lock_token FROM notification_events"
 # Time passes for everything that waits; rows that have ended keep their times.
 _LATER = """
 UPDATE notification_events SET lease_until = lease_until - d, next_attempt_at = next_attempt_at - d,
@@ -237,6 +243,7 @@ class Store(RuleBasedStateMachine):
             ambiguous_delay=POLICY.ambiguous_delay,
             fail_ambiguous=False,
         )
+        assert list(self.db.exec_driver_sql(_EMPTY_BATCHES).scalars()) == []
 
     @rule()
     def the_sweeper_expires(self) -> None:
@@ -333,6 +340,10 @@ class Store(RuleBasedStateMachine):
     def no_server_gets_more_connections_than_allowed(self) -> None:
         crowded = self.db.exec_driver_sql(_CROWDED, {"connections": CONNECTIONS})
         assert list(crowded.scalars()) == []
+
+    @invariant()
+    def every_mail_in_flight_is_found_by_its_batch(self) -> None:
+        assert list(self.db.exec_driver_sql(_IN_NO_BATCH).scalars()) == []
 
     @invariant()
     def no_mail_is_tried_too_often(self) -> None:
