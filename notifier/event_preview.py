@@ -206,6 +206,7 @@ def preview(
         config_version=None,
         proven=True,
         needs_success=False,
+        more=False,
         customer_id=customer.id,
         customer_name=customer.name,
         locale=customer.locale,

@@ -89,9 +89,9 @@ class UnprovenSlots:
 class Senders:
     """Runs `count` threads, each the same loop: claim a batch, deliver it, and wait when there is none.
 
-    A thread that found work wakes another one, so that a backlog is soon everybody's and a single mail is one
-    thread's. A thread that waits for a server that hangs is stood in for by a spare one, up to four times `count`.
-    stopping ends the loop between two batches.
+    A thread that found more than its batch wakes another one, so that a backlog is soon everybody's and a single mail
+    is one thread's. A thread that waits for a server that hangs is stood in for by a spare one, up to four times
+    `count`. stopping ends the loop between two batches.
     """
 
     def __init__(
@@ -201,7 +201,8 @@ class Senders:
             batch = self._claim(database, token, unproven=unproven)
             if batch is None:
                 return self._lane_was_locked(database, unproven=unproven)
-            self.wake()
+            if batch.more:
+                self.wake()
             if batch.proven and unproven:
                 unproven = self._leave_slot()
             self._delivery.deliver(database, batch, claimed_at)

@@ -48,7 +48,7 @@ class Batch:
 
     documents holds the CloudEvent of each job event. config_version is None when the customer has no server of its
     own, and changes with every change of it. proven: the server had a success since its last fault. needs_success:
-    the breaker remembers a fault that a success clears.
+    the breaker remembers a fault that a success clears. more: another claim may find work, too.
     """
 
     token: UUID
@@ -56,6 +56,7 @@ class Batch:
     config_version: str | None
     proven: bool
     needs_success: bool
+    more: bool
     customer_id: int
     customer_name: str
     locale: str
@@ -125,6 +126,7 @@ def claim(
         config_version=first.config_version,
         proven=first.proven,
         needs_success=first.needs_success,
+        more=first.more,
         customer_id=first.customer_id,
         customer_name=first.customer_name,
         locale=first.locale,

@@ -78,6 +78,22 @@ def test_a_batch_is_all_due_mails_of_one_customer_up_to_16_the_oldest_first(conn
     assert claim(connection) is None
 
 
+def test_a_batch_says_whether_another_claim_may_find_work(connection: Connection) -> None:
+    customer_with(connection, 17)
+    customer_with(connection, 1)
+    found = [batch.more for _ in range(3) if (batch := claim(connection)) is not None]
+    assert found == [True, True, False]  # the other customer's, the 17th, nothing
+
+
+def test_a_batch_that_left_mails_behind_says_so(connection: Connection) -> None:
+    customer_with(connection, 2)
+    connection.exec_driver_sql(
+        "UPDATE notification_events SET ambiguous_count = 1 WHERE id = (SELECT max(id) FROM notification_events)"
+    )
+    found = [(len(batch.mails), batch.more) for _ in range(2) if (batch := claim(connection)) is not None]
+    assert found == [(1, True), (1, False)]
+
+
 def test_a_slow_server_gets_small_batches(connection: Connection) -> None:
     customer_with(connection, 5)
     server = number(connection, "SELECT id FROM smtp_configs")

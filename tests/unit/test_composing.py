@@ -77,6 +77,7 @@ def claimed(number: int, **attributes: Any) -> tuple[Mail, Batch]:
         config_version=None,
         proven=True,
         needs_success=False,
+        more=False,
         customer_id=1,
         customer_name="Acme",
         locale="en",
