@@ -65,14 +65,14 @@ class Sources:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pages:
-    """The joined templates of one mail: still with Jinja's tags, the HTML with its CSS not yet inlined."""
+    """The joined templates of one mail, still with Jinja's tags."""
 
     html: str
     text: str
 
 
 def pages(sources: Sources, theme: Mapping[str, str]) -> Pages:
-    """Return the layout joined with the bodies of a mail. Raises ConfigurationError as `join`."""
+    """Return the layout joined with the bodies of a mail, CSS not yet inlined. Raises ConfigurationError as `join`."""
     return Pages(
         html=join("layout/page.html", sources, theme),
         text=join("layout/page.txt", sources, theme),
@@ -109,6 +109,11 @@ def _expand(name: str, sources: Sources, theme: Mapping[str, str], depth: int) -
             [f'template {name}: {other[0].strip()} … cannot be used; write {{% include "layout/….html" %}}']
         )
     return expanded
+
+
+def inlined(joined: Pages) -> Pages:
+    """Return pages with the CSS of their HTML inlined. Raises ConfigurationError as `inline`."""
+    return Pages(html=inline(joined.html), text=joined.text)
 
 
 def inline(source: str) -> str:

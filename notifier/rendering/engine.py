@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import StrictUndefined, Template, TemplateError, pass_eval_context
+from jinja2 import StrictUndefined, Template, TemplateError, nodes, pass_eval_context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.visitor import NodeTransformer
 from markupsafe import Markup, escape
 
 from notifier.domain.errors import ConfigurationError, RenderError
@@ -15,7 +16,7 @@ from notifier.rendering import compose, filters
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from jinja2.nodes import EvalContext
+    from jinja2.nodes import EvalContext, Node
 
     from notifier.rendering.compose import Sources
     from notifier.rendering.language import Language
@@ -32,6 +33,32 @@ TEMPLATE_FAULTS = (
     RecursionError,
 )
 _GLOBALS = ("lipsum", "cycler", "joiner", "namespace")
+
+
+class BuiltIn:
+    """The built-in templates of one mail type in one state, its CSS inlined. Any number of threads may share it.
+
+    They are compiled for a language when the first mail is written in it, for English at once. Raises
+    ConfigurationError naming the template and the line.
+    """
+
+    def __init__(
+        self, mail_type: str, pages: compose.Pages, is_safe: Callable[[str], bool], english: Language
+    ) -> None:
+        self._mail_type = mail_type
+        self._pages = pages
+        self._is_safe = is_safe
+        self._spoken = {english.code: self._compile(english)}
+
+    def render(self, context: Mapping[str, object], language: Language) -> tuple[str, str]:
+        """Return the text and the HTML. Raises RenderError naming the template."""
+        compiled = self._spoken.get(language.code)
+        if compiled is None:
+            compiled = self._spoken[language.code] = self._compile(language)
+        return compiled.render(context, language)
+
+    def _compile(self, language: Language) -> Compiled:
+        return compile_pages(self._mail_type, self._pages, self._is_safe, language)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,22 +79,21 @@ class Compiled:
             raise RenderError(f"template {self.name}: {type(exc).__name__}: {exc}") from exc
 
 
-def compile_mail(
-    mail_type: str, sources: Sources, theme: Mapping[str, str], is_safe: Callable[[str], bool]
+def compile_pages(
+    mail_type: str, pages: compose.Pages, is_safe: Callable[[str], bool], language: Language | None = None
 ) -> Compiled:
-    """Join, inline and compile the layout with the bodies of one mail type.
+    """Compile pages, joined and inlined, for any language, or for one whose sentences become constants; reads no file.
 
     Raises ConfigurationError naming the template and the line.
     """
-    return compile_pages(mail_type, compose.pages(sources, theme), is_safe)
 
+    def compiled(name: str, source: str, *, html: bool) -> Template:
+        return _compiled(f"{mail_type}/{name}", source, html=html, is_safe=is_safe, language=language)
 
-def compile_pages(mail_type: str, pages: compose.Pages, is_safe: Callable[[str], bool]) -> Compiled:
-    """Inline and compile pages that were joined; reads no file. Raises ConfigurationError as `compile_mail`."""
     return Compiled(
         name=mail_type,
-        html=_compiled(f"{mail_type}/body.html", compose.inline(pages.html), html=True, is_safe=is_safe),
-        text=_compiled(f"{mail_type}/body.txt", pages.text, html=False, is_safe=is_safe),
+        html=compiled("body.html", pages.html, html=True),
+        text=compiled("body.txt", pages.text, html=False),
     )
 
 
@@ -78,9 +104,15 @@ def compile_subject(mail_type: str, sources: Sources) -> Template:
     )
 
 
-def _compiled(name: str, source: str, *, html: bool, is_safe: Callable[[str], bool]) -> Template:
+def _compiled(
+    name: str, source: str, *, html: bool, is_safe: Callable[[str], bool], language: Language | None = None
+) -> Template:
+    env = environment(html=html, is_safe=is_safe)
     try:
-        return environment(html=html, is_safe=is_safe).from_string(source)
+        tree = env.parse(source)
+        if language is not None:
+            tree = _Spoken(language, html=html).visit(tree)
+        return env.from_string(tree)
     except TemplateError as exc:
         line = getattr(exc, "lineno", None)
         raise ConfigurationError([f"template {name}, joined line {line}: {exc}"]) from exc
@@ -94,6 +126,31 @@ class _Environment(ImmutableSandboxedEnvironment):
         if type(obj) is dict and attribute in obj:
             return obj[attribute]
         return super().getattr(obj, attribute)
+
+
+class _Spoken(NodeTransformer):
+    """Puts constant sentences in place of calls of `gettext` that have no values to fill in."""
+
+    def __init__(self, language: Language, *, html: bool) -> None:
+        self._language = language
+        self._html = html
+
+    def visit_Call(self, node: nodes.Call) -> Node:  # noqa: N802 - the visitor's name for it
+        """Return the sentence, or the call as it is."""
+        self.generic_visit(node)
+        match node:
+            case nodes.Call(
+                node=nodes.Name(name="gettext"),
+                args=[nodes.Const(value=str(message))],
+                kwargs=[],
+                dyn_args=None,
+            ):
+                try:
+                    sentence = self._language.gettext(message)
+                except TEMPLATE_FAULTS:
+                    return node  # a value is missing: the mail will say so
+                return nodes.Const(Markup(sentence) if self._html else sentence, lineno=node.lineno)  # noqa: S704 - ours
+        return node
 
 
 def environment(*, html: bool, is_safe: Callable[[str], bool]) -> ImmutableSandboxedEnvironment:

@@ -10,12 +10,12 @@ from notifier.domain.bodies import Body, Both
 from notifier.domain.errors import RenderError
 from notifier.domain.headers import clean_header
 from notifier.domain.vocabulary import MAIL_TYPES
-from notifier.rendering import filters, story, subjects
+from notifier.rendering import compose, filters, story, subjects
 from notifier.rendering import language as languages
 from notifier.rendering.brand import PLAIN
 from notifier.rendering.compose import Sources
 from notifier.rendering.customer_sets import CustomerSets
-from notifier.rendering.engine import TEMPLATE_FAULTS, compile_mail, compile_subject
+from notifier.rendering.engine import TEMPLATE_FAULTS, BuiltIn, compile_subject
 from notifier.rendering.states import STATES
 from notifier.rendering.telling import Telling, part
 from notifier.rendering.themes import THEMES
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from notifier.domain.vocabulary import MailType
     from notifier.rendering.brand import Brand
-    from notifier.rendering.engine import Compiled
     from notifier.rendering.set_folder import CustomerSet
     from notifier.rendering.site import Customer, Reader, Site
     from notifier.rendering.states import Colour, State
@@ -47,7 +46,7 @@ class Renderer:
         self._site = site
         self.languages = languages.load(templates / "locale")
         self.customers = CustomerSets(templates, site)
-        self._branded: dict[tuple[MailType, Colour, tuple[tuple[str, str], ...]], Compiled] = {}
+        self._branded: dict[tuple[MailType, Colour, tuple[tuple[str, str], ...]], BuiltIn] = {}
         self._mails = {
             (mail_type, state.colour): self._compile(mail_type, state.colour, {})
             for (mail_type, _), state in STATES.items()
@@ -181,10 +180,10 @@ class Renderer:
                 note = f"{exc}; the built-in mail is used instead"
             else:
                 return text, html, note, False
-        compiled = self._compiled(mail_type, state.colour, look.theme(state.colour))
-        return (*compiled.render(context, told.language), note, True)
+        built_in = self._built_in(mail_type, state.colour, look.theme(state.colour))
+        return (*built_in.render(context, told.language), note, True)
 
-    def _compiled(self, mail_type: MailType, colour: Colour, own_theme: dict[str, str]) -> Compiled:
+    def _built_in(self, mail_type: MailType, colour: Colour, own_theme: dict[str, str]) -> BuiltIn:
         if not own_theme:
             return self._mails[mail_type, colour]
         key = (mail_type, colour, tuple(sorted(own_theme.items())))
@@ -195,9 +194,10 @@ class Renderer:
             known = self._branded[key] = self._compile(mail_type, colour, own_theme)
         return known
 
-    def _compile(self, mail_type: MailType, colour: Colour, own_theme: Mapping[str, str]) -> Compiled:
-        theme = {**THEMES[colour], **own_theme}
-        return compile_mail(mail_type, Sources(mail_type, (self._templates,)), theme, self._site.is_safe)
+    def _compile(self, mail_type: MailType, colour: Colour, own_theme: Mapping[str, str]) -> BuiltIn:
+        joined = compose.pages(Sources(mail_type, (self._templates,)), {**THEMES[colour], **own_theme})
+        english = self.languages[languages.ENGLISH]
+        return BuiltIn(mail_type, compose.inlined(joined), self._site.is_safe, english)
 
     def _subject(self, mail_type: MailType, **values: str) -> str:
         return clean_header(self._subjects[mail_type].render(values))

@@ -23,8 +23,8 @@ from jinja2 import TemplateError
 
 from notifier.domain.errors import ConfigurationError, RenderError
 from notifier.rendering import language as languages
-from notifier.rendering.compose import Sources, pages
-from notifier.rendering.engine import compile_mail, compile_pages, environment
+from notifier.rendering.compose import Sources, inlined, pages
+from notifier.rendering.engine import compile_pages, environment
 from notifier.rendering.site import Site
 from notifier.rendering.themes import THEMES
 
@@ -60,7 +60,8 @@ def main() -> None:
 def _warm_up(templates: Path) -> None:
     """Compile a built-in mail and break two templates: what libraries load on first use is there for every copy."""
     with suppress(ConfigurationError):
-        compile_mail("test", Sources("test", (templates,)), THEMES["test"], lambda _: False)
+        joined = pages(Sources("test", (templates,)), THEMES["test"])
+        compile_pages("test", inlined(joined), lambda _: False)
     for broken in ("{{ nothing }}", "{{"):
         with suppress(TemplateError):
             environment(html=True, is_safe=lambda _: False).from_string(broken).render()
@@ -147,7 +148,7 @@ def _rendered(request: dict[str, object], known: Mapping[str, Language]) -> dict
     sources = Sources(mail_type, tuple(Path(str(folder)) for folder in folders))
     joined = pages(sources, theme)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))  # no file and no socket can be opened any more
-    mail = compile_pages(mail_type, joined, Site(**site).is_safe)
+    mail = compile_pages(mail_type, inlined(joined), Site(**site).is_safe)
     text, html = mail.render(context, known[str(request["language"])])
     return {"text": text, "html": html}
 

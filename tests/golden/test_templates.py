@@ -78,7 +78,8 @@ def test_inlining_once_gives_the_tree_of_inlining_every_page(sample: Sample) -> 
     every_time = Premailer(
         plain.render(context(sample), **sentences), allow_network=False, disable_validation=True
     ).transform(pretty_print=False)
-    once = engine.compile_mail(sample.mail_type, sources, THEMES[colour], SITE.is_safe)
+    pages = compose.inlined(compose.pages(sources, THEMES[colour]))
+    once = engine.BuiltIn(sample.mail_type, pages, SITE.is_safe, LANGUAGES["en"])
     _, html = once.render(context(sample), LANGUAGES["en"])
     assert shape(lxml.html.document_fromstring(html)) == shape(lxml.html.document_fromstring(every_time))
 
