@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-
 from notifier.domain.errors import ConfigurationError, SecretUnreadable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from cryptography.fernet import Fernet, MultiFernet
 
 _NOT_A_KEY = "is no encryption key (44 characters of base64); make one with: notifier secrets generate-key"
 _NO_KEY = (
@@ -19,8 +19,13 @@ _NO_KEY = (
 )
 
 
+# cryptography is loaded where it is needed: 9 MiB that a worker without passwords does without.
+
+
 def generate_key() -> str:
     """Return a new random key for `security.encryption_keys`."""
+    from cryptography.fernet import Fernet  # noqa: PLC0415
+
     return Fernet.generate_key().decode("ascii")
 
 
@@ -33,6 +38,12 @@ class SecretBox:
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
+        self._newest: Fernet | None = None
+        self._all: MultiFernet | None = None
+        if not keys:
+            return
+        from cryptography.fernet import Fernet, MultiFernet  # noqa: PLC0415
+
         fernets = []
         problems = []
         for position, key in enumerate(keys):
@@ -42,8 +53,8 @@ class SecretBox:
                 problems.append(f"security.encryption_keys[{position}]: {_NOT_A_KEY}")
         if problems:
             raise ConfigurationError(problems)
-        self._newest = fernets[0] if fernets else None
-        self._all = MultiFernet(fernets) if fernets else None
+        self._newest = fernets[0]
+        self._all = MultiFernet(fernets)
 
     def encrypt(self, *, customer_id: int, host: str, password: str) -> str:
         """Return the token to store. Raises ConfigurationError when there is no key."""
@@ -59,6 +70,8 @@ class SecretBox:
                 "the stored password cannot be read: security.encryption_keys is empty; set the key it needs"
             )
             raise SecretUnreadable(msg)
+        from cryptography.fernet import InvalidToken  # noqa: PLC0415
+
         try:
             content = json.loads(self._all.decrypt(token.encode()))
             bound, password = (content["c"], content["h"]), str(content["p"])
@@ -77,6 +90,8 @@ class SecretBox:
         """Say whether `token` was not made with the newest key (one that no key reads needs it, too)."""
         if self._newest is None:
             return False
+        from cryptography.fernet import InvalidToken  # noqa: PLC0415
+
         try:
             self._newest.decrypt(token.encode())
         except InvalidToken:

@@ -116,11 +116,17 @@ class Ledger:
 
         Raises DatabaseUnavailable after that: the rows go back when the lease ends, those handed over as ambiguous.
         """
+        # What is given to Retrying it keeps in a knot of references until the garbage collector comes: not the batch.
+        clock, wait, ends = self._clock, self._wait, self.lease_ends - RECORD_MARGIN
+
+        def pause(seconds: float) -> None:
+            wait(seconds)
+
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(DatabaseUnavailable),
             wait=tenacity.wait_random_exponential(multiplier=0.05, max=5),
-            stop=self._lease_is_short,
-            sleep=self._pause,
+            stop=lambda _state: clock() > ends,
+            sleep=pause,
             before_sleep=_say_retry,
             reraise=True,
         )
@@ -138,12 +144,6 @@ class Ledger:
         if len(found) < len(writing):
             # An earlier try was committed although its answer got lost, or a sweep was faster than we were.
             _log.info("rows_no_longer_held", rows=sorted(writing.keys() - found))
-
-    def _lease_is_short(self, _state: tenacity.RetryCallState) -> bool:
-        return self._clock() > self.lease_ends - RECORD_MARGIN
-
-    def _pause(self, seconds: float) -> None:
-        self._wait(seconds)
 
 
 def _say_retry(state: tenacity.RetryCallState) -> None:

@@ -28,6 +28,7 @@ from notifier.message_ids import new_uuid
 from notifier.metrics import Metrics
 from notifier.pace import Pace
 from notifier.planning import Planner
+from notifier.rendering.inlining import inlined_elsewhere
 from notifier.rendering.renderer import Renderer
 from notifier.routes import Routes
 from notifier.senders import SPARES_PER_SENDER, Senders
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from notifier.tracing import Tracer
 
 LEAVE = 3.0  # seconds after drain_timeout, when connections were cut, until the process ends whatever hangs
-_GARBAGE = (20_000, 20, 20)  # objects, and rounds of the younger generations, before the collector goes round
+_GARBAGE = (2000, 10, 10)  # objects, and rounds of the younger generations, before the collector goes round
 
 _log = structlog.get_logger(__name__)
 
@@ -86,7 +87,7 @@ class Worker:
             spare=SPARES_PER_SENDER * section.senders,
         )
         site = wiring.site(settings)
-        self._renderer = renderer = Renderer(settings.templates.folder(), site)
+        self._renderer = renderer = Renderer(settings.templates.folder(), site, inline=inlined_elsewhere)
         self._pool = Pool(
             policy=wiring.connect_policy(settings),
             deadlines=wiring.deadlines(settings),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import notifier.cli.lean_logging  # noqa: F401 - before all that logs
+
+# isort: split
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 

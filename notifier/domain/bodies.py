@@ -181,7 +181,7 @@ def _encoded_line(line: str) -> bytes:
     return encoded[:-1] + b"=2E" if encoded.endswith(_SOFT_BREAK + b".") else encoded
 
 
-_known_line = lru_cache(maxsize=4096)(_encoded_line)  # nearly all lines of a page are the template's
+_known_line = lru_cache(maxsize=1024)(_encoded_line)  # nearly all lines of a page are the template's
 
 
 def _with_room(encoded: bytes) -> bytes:

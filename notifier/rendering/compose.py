@@ -12,12 +12,10 @@ import string
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from premailer import Premailer
-
 from notifier.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 MAX_SOURCE = 128 * 1024  # characters of one joined template; the built-in ones have about 8,000
@@ -116,6 +114,11 @@ def inlined(joined: Pages) -> Pages:
     return Pages(html=inline(joined.html), text=joined.text)
 
 
+def all_inlined(joined: Iterable[Pages]) -> list[Pages]:
+    """Return many pages inlined. Raises ConfigurationError as `inline`."""
+    return [inlined(one) for one in joined]
+
+
 def inline(source: str) -> str:
     """Return an HTML template with its CSS in style attributes; `<style data-premailer="ignore">` stays.
 
@@ -125,6 +128,8 @@ def inline(source: str) -> str:
         raise ConfigurationError(
             ["template layout/page.html: its styles use @import, which mail programs do not follow"]
         )
+    from premailer import Premailer  # noqa: PLC0415 - a worker, which inlines elsewhere, need not hold it
+
     tags: list[str] = []
 
     def swap(match: re.Match[str]) -> str:

@@ -21,11 +21,12 @@ from notifier.rendering.telling import Telling, part
 from notifier.rendering.themes import THEMES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from notifier.domain.vocabulary import MailType
     from notifier.rendering.brand import Brand
+    from notifier.rendering.compose import Pages
     from notifier.rendering.set_folder import CustomerSet
     from notifier.rendering.site import Customer, Reader, Site
     from notifier.rendering.states import Colour, State
@@ -38,18 +39,26 @@ class Renderer:
     """Every mail of one installation. Construction compiles and inlines all built-in templates.
 
     Raises ConfigurationError naming a template that is missing or broken. Any number of threads may share it.
-    Customers' own templates run in another process, which starts with the first of them and ends with `close`.
+    inline puts the CSS of pages into their tags. Customers' own templates run in another process, which starts with the
+    first of them and ends with `close`.
     """
 
-    def __init__(self, templates: Path, site: Site) -> None:
+    def __init__(
+        self,
+        templates: Path,
+        site: Site,
+        *,
+        inline: Callable[[Sequence[Pages]], Sequence[Pages]] = compose.all_inlined,
+    ) -> None:
         self._templates = templates
         self._site = site
         self.languages = languages.load(templates / "locale")
         self.customers = CustomerSets(templates, site)
         self._branded: dict[tuple[MailType, Colour, tuple[tuple[str, str], ...]], BuiltIn] = {}
+        looks = list(dict.fromkeys((mail_type, state.colour) for (mail_type, _), state in STATES.items()))
+        pages = inline([self._pages(mail_type, colour, {}) for mail_type, colour in looks])
         self._mails = {
-            (mail_type, state.colour): self._compile(mail_type, state.colour, {})
-            for (mail_type, _), state in STATES.items()
+            look: self._compile(look[0], inlined) for look, inlined in zip(looks, pages, strict=True)
         }
         self._subjects = {
             mail_type: compile_subject(mail_type, Sources(mail_type, (templates,)))
@@ -191,13 +200,15 @@ class Renderer:
         if known is None:
             if len(self._branded) >= _KEPT_BRANDS:
                 self._branded.clear()
-            known = self._branded[key] = self._compile(mail_type, colour, own_theme)
+            inlined = compose.inlined(self._pages(mail_type, colour, own_theme))
+            known = self._branded[key] = self._compile(mail_type, inlined)
         return known
 
-    def _compile(self, mail_type: MailType, colour: Colour, own_theme: Mapping[str, str]) -> BuiltIn:
-        joined = compose.pages(Sources(mail_type, (self._templates,)), {**THEMES[colour], **own_theme})
-        english = self.languages[languages.ENGLISH]
-        return BuiltIn(mail_type, compose.inlined(joined), self._site.is_safe, english)
+    def _pages(self, mail_type: MailType, colour: Colour, own_theme: Mapping[str, str]) -> Pages:
+        return compose.pages(Sources(mail_type, (self._templates,)), {**THEMES[colour], **own_theme})
+
+    def _compile(self, mail_type: MailType, inlined: Pages) -> BuiltIn:
+        return BuiltIn(mail_type, inlined, self._site.is_safe, self.languages[languages.ENGLISH])
 
     def _subject(self, mail_type: MailType, **values: str) -> str:
         return clean_header(self._subjects[mail_type].render(values))

@@ -277,9 +277,9 @@ def test_a_template_in_the_workshop_can_open_no_file_and_no_socket(templates: Pa
         "            attempt()\n"
         "        except OSError as exc:\n"
         "            yield f'{name}: {exc.strerror}'\n"
-        "def compile_pages(*_):\n"
+        "def site(**_):\n"
         "    raise workshop.RenderError(', '.join(tries()))\n"
-        "workshop.compile_pages = compile_pages\n"
+        "workshop.Site = site\n"
         "workshop.main()\n"
     )
     request = {
