@@ -11,9 +11,15 @@ import pytest
 from notifier.store import claims
 from notifier.store.engine import OwnConnection
 from tests.store_rows import add_customer, add_event, add_mail, number, wake
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
+
+
+_WAITING = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
 
 
 def claim(
@@ -205,6 +211,36 @@ def test_eight_claimers_at_once_never_exceed_the_cap_and_take_no_mail_twice(
         thread.join(60)
     ids = [row_id for _, batch in taken for row_id in batch]
     assert len(ids) == len(set(ids))
+    assert len(taken) == 4
+
+
+def test_claims_that_come_at_the_same_moment_keep_to_the_cap_of_a_shared_server(
+    engine: Engine, connection: Connection
+) -> None:
+    """T19: each has seen a free connection before it gets the server's lock, and must look again."""
+    for _ in range(6):
+        customer_with(connection, 1, own_server=False)
+    taken: list[claims.Batch] = []
+
+    def claimer() -> None:
+        database = OwnConnection(engine)
+        batch = database.run(claim)
+        database.close()
+        if batch is not None:
+            taken.append(batch)
+
+    threads = [threading.Thread(target=claimer) for _ in range(6)]
+    with engine.begin() as holder:
+        holder.exec_driver_sql("SELECT FROM smtp_breakers WHERE server_id = 0 FOR UPDATE")
+        for thread in threads:
+            thread.start()
+        wait_until(
+            lambda: number(connection, _WAITING) == 6,
+            2.5,
+            "all claims to wait for the server's lock",
+        )
+    for thread in threads:
+        thread.join(60)
     assert len(taken) == 4
 
 
