@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from notifier.domain.vocabulary import FailureReason
 
 MAX_LOST_CLAIMS = 3
+LOST_AGAIN_SECONDS = 60.0
 _ROWS = 500
 
-# Never stamped: surely not sent. Stamped: nobody knows, so it counts as ambiguous (D16).
+# Never stamped: surely not sent. Stamped: nobody knows, so it counts as ambiguous (D16). Who lost a second worker comes
+# back at a time of its own, so that mails do not go down again and again with the one among them that kills.
 _TAKE_BACK = """
 WITH lost AS (
     SELECT n.id, n.handoff_at IS NOT NULL AS stamped
@@ -40,7 +42,8 @@ WITH lost AS (
         ambiguous_count = n.ambiguous_count + j.stamped::int,
         lost_claims = n.lost_claims + (NOT j.stamped)::int,
         expiry_reason = CASE WHEN j.stamped THEN 'ambiguous' ELSE n.expiry_reason END,
-        next_attempt_at = CASE WHEN j.stamped THEN now() + %(delay)s * interval '1 second' ELSE now() END,
+        next_attempt_at = now() + interval '1 second' * CASE WHEN j.stamped THEN %(delay)s
+            WHEN n.lost_claims > 0 THEN random() * %(lost_again)s ELSE 0 END,
         error_message = CASE WHEN j.stamped
             THEN 'a worker vanished while the mail was on its way; nobody knows whether the server took it'
             ELSE 'a worker vanished while preparing the mail' END,
@@ -99,7 +102,8 @@ WITH truth AS (
     SELECT c.id AS customer_id, coalesce(s.id, 0) AS server_id,
         coalesce((SELECT greatest(min(n.next_attempt_at), b.open_until) FROM notification_events n
                   WHERE n.customer_id = c.id AND n.status = 'pending' AND n.lock_token IS NULL
-                    AND n.expires_at > now()), 'infinity') AS due
+                    AND n.expires_at > now()
+                  HAVING count(*) > 0), 'infinity') AS due
     FROM (SELECT DISTINCT customer_id AS id FROM notification_events WHERE status = 'pending' AND lock_token IS NULL) c
     LEFT JOIN smtp_configs s ON s.customer_id = c.id
     LEFT JOIN smtp_breakers b ON b.server_id = coalesce(s.id, 0)
@@ -153,6 +157,7 @@ def take_back(
         "max_ambiguous": max_ambiguous,
         "max_attempts": max_attempts,
         "delay": ambiguous_delay,
+        "lost_again": LOST_AGAIN_SECONDS,
     }
     rows = connection.exec_driver_sql(_TAKE_BACK, parameters).all()
     connection.exec_driver_sql(_END_BATCHES)

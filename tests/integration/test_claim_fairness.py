@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from notifier.store import claims
+from notifier.store import claims, sweep
 from notifier.store.engine import OwnConnection
 from tests.store_rows import add_customer, add_event, add_mail, number, wake
 from tests.waiting import wait_until
@@ -212,6 +212,33 @@ def test_eight_claimers_at_once_never_exceed_the_cap_and_take_no_mail_twice(
     ids = [row_id for _, batch in taken for row_id in batch]
     assert len(ids) == len(set(ids))
     assert len(taken) == 4
+
+
+def test_a_lane_whose_mails_are_all_past_their_time_needs_no_repair(connection: Connection) -> None:
+    customer_with(connection, 2)
+    connection.exec_driver_sql("UPDATE notification_events SET expires_at = now() - interval '1 second'")
+    assert claim(connection) is None
+    assert sweep.repair_lanes(connection) == 0
+
+
+def test_a_mail_whose_workers_vanish_is_tried_at_once_then_later_then_no_more(connection: Connection) -> None:
+    """Kept apart by chance, an innocent mail does not meet its end with the one that kills the workers."""
+    customer = customer_with(connection, 1)
+    waits = []
+    for _ in range(sweep.MAX_LOST_CLAIMS):
+        assert claim(connection) is not None
+        connection.exec_driver_sql("UPDATE notification_events SET lease_until = now() - interval '1 second'")
+        sweep.take_back(
+            connection, max_attempts=5, max_ambiguous=2, ambiguous_delay=300, fail_ambiguous=False
+        )
+        wait = "SELECT extract(epoch FROM next_attempt_at - now())::float8 FROM notification_events"
+        waits.append(connection.exec_driver_sql(wait).scalar_one())
+        connection.exec_driver_sql("UPDATE notification_events SET next_attempt_at = now()")
+        wake(connection, customer)
+    assert waits[0] <= 0
+    assert 0 < waits[1] <= sweep.LOST_AGAIN_SECONDS
+    reason = connection.exec_driver_sql("SELECT failure_reason FROM notification_events").scalar_one()
+    assert reason == "render_error"
 
 
 def test_claims_that_come_at_the_same_moment_keep_to_the_cap_of_a_shared_server(
