@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import random
 import signal
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from notifier import wiring
+from notifier import memory, wiring
 from notifier.broker.consumer import Consumer, ConsumerState
 from notifier.broker.dead_letters import open_dead_letters
 from notifier.carriers import Carriers
@@ -29,6 +28,7 @@ from notifier.metrics import Metrics
 from notifier.pace import Pace
 from notifier.planning import Planner
 from notifier.rendering.inlining import inlined_elsewhere
+from notifier.rendering.language import forget_what_no_mail_says
 from notifier.rendering.renderer import Renderer
 from notifier.routes import Routes
 from notifier.senders import SPARES_PER_SENDER, Senders
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from notifier.tracing import Tracer
 
 LEAVE = 3.0  # seconds after drain_timeout, when connections were cut, until the process ends whatever hangs
-_GARBAGE = (2000, 10, 10)  # objects, and rounds of the younger generations, before the collector goes round
 
 _log = structlog.get_logger(__name__)
 
@@ -171,7 +170,8 @@ class Worker:
         except NotifierError:
             self._close()
             raise
-        _settle_memory()
+        forget_what_no_mail_says(self._renderer.languages)
+        memory.settle()
         # Asked twice: at once, whatever is in hand.
         with StopSignals(on_stop=self._begin_to_drain, on_repeat=lambda: os._exit(1)):
             try:
@@ -258,16 +258,6 @@ class Worker:
                 return letters.depth()
         except NotifierError:
             return None  # the consumer says what is wrong with the broker
-
-
-def _settle_memory() -> None:
-    """Take what was made at the start out of the garbage collector's rounds, and have it go round less often.
-
-    What a mail needs is freed without it, by counting references; each full round looks at every object there is.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_GARBAGE)
 
 
 def _now() -> datetime:

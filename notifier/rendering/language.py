@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from babel import localedata
 from babel.core import Locale
 from babel.dates import format_date, get_timezone_name
 from babel.messages.mofile import write_mo
@@ -18,12 +19,27 @@ from babel.numbers import format_decimal
 from notifier.domain.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import date, datetime
     from pathlib import Path
 
 ENGLISH = "en"
 _FORMATS = {"en": "en_GB"}  # day, month, year; 24 hours
+# Of what Babel knows, no mail names a currency, a unit of measure, a language or "three days ago".
+_UNSAID = (
+    "compact_currency_formats",
+    "compact_decimal_formats",
+    "compound_unit_patterns",
+    "currency_names",
+    "currency_names_plural",
+    "currency_symbols",
+    "date_fields",
+    "interval_formats",
+    "languages",
+    "scripts",
+    "unit_display_names",
+    "unit_patterns",
+)
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP = 1024
 
@@ -141,6 +157,15 @@ def load(directory: Path) -> Mapping[str, Language]:
         compiled.seek(0)
         languages[path.stem] = Language(path.stem, gettext.GNUTranslations(compiled))
     return languages
+
+
+def forget_what_no_mail_says(languages: Iterable[str]) -> None:
+    """Free half of what Babel holds for these languages (1 MiB), for good: for a process that only makes mails."""
+    for code in languages:
+        for locale in ("root", code, _FORMATS.get(code, code)):
+            data = localedata.load(locale)
+            for name in _UNSAID:
+                data.pop(name, None)
 
 
 def choose(languages: Mapping[str, Language], *locales: str) -> Language:
