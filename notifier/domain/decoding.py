@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias
 from notifier.domain.errors import InvalidEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -36,18 +36,14 @@ def read_json(body: bytes, *, content_encoding: str | None, max_bytes: int = MAX
     """
     text = _text(body, content_encoding=content_encoding, max_bytes=max_bytes)
     _check_depth(text)
+    # Only a \u escape can write a NUL or half a surrogate pair: raw ones were refused on the way here.
+    escaped = "\\u" in text
+    decoder = _WITH_ESCAPES if escaped else _PLAIN
     try:
-        value: Json = json.loads(
-            text,
-            object_pairs_hook=_object,
-            parse_int=_integer,
-            parse_float=_float,
-            parse_constant=_constant,
-        )
+        value: Json = decoder.decode(text)
     except json.JSONDecodeError as exc:
         raise InvalidEvent("bad_json", f"{exc.msg} at line {exc.lineno} column {exc.colno}") from exc
-    # Only a \u escape can write a NUL or half a surrogate pair: raw ones were refused on the way here.
-    return _cleaned(value) if "\\u" in text else value
+    return _cleaned(value) if escaped else value
 
 
 def clean_text(text: str) -> str:
@@ -95,7 +91,12 @@ def _check_depth(text: str) -> None:
             depth -= 1
 
 
-def _object(pairs: Iterable[tuple[str, Json]]) -> Json:
+def _object(pairs: Sequence[tuple[str, Json]]) -> Json:
+    result = dict(pairs)
+    return result if len(result) == len(pairs) else _cleaned_object(pairs)
+
+
+def _cleaned_object(pairs: Iterable[tuple[str, Json]]) -> Json:
     result: dict[str, Json] = {}
     for raw_name, value in pairs:
         name = clean_text(raw_name)
@@ -122,6 +123,13 @@ def _float(digits: str) -> float:
 
 def _constant(name: str) -> NoReturn:
     raise InvalidEvent("bad_number", f"{name} is not JSON; leave the value out or send null")
+
+
+# Made once; json.loads makes one per text.
+_PLAIN, _WITH_ESCAPES = (
+    json.JSONDecoder(object_pairs_hook=hook, parse_int=_integer, parse_float=_float, parse_constant=_constant)
+    for hook in (_object, _cleaned_object)
+)
 
 
 def _cleaned(value: Json) -> Json:

@@ -141,8 +141,13 @@ MODELS: Mapping[EventType, type[JobEvent]] = {
 }
 
 
+# Made once; json.dumps makes one per text. What was parsed from a text holds no cycle.
+_canonical = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False
+).encode
+
+
 def payload_hash(document: Mapping[str, JsonValue]) -> bytes:
     """SHA-256 of the canonical JSON of `type` and `data` (D14)."""
     payload = {"type": document.get("type"), "data": document.get("data")}
-    canonical = json.dumps(payload, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode("ascii")).digest()
+    return hashlib.sha256(_canonical(payload).encode("ascii")).digest()

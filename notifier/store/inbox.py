@@ -61,6 +61,9 @@ class NewEvent:
 
 Stored = Literal["stored", "duplicate", "conflict"]
 
+# Made once; json.dumps makes one per text. Payloads were parsed from a text, so they hold no cycle.
+_json = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
+
 _INSERT_EVENTS = """
 INSERT INTO job_events (customer_id, source, event_id, event_type, payload, payload_sha256, occurred_at, outcome,
     decisions)
@@ -156,11 +159,11 @@ def _insert_events(connection: Connection, events: Sequence[NewEvent]) -> dict[t
     parameters = {
         **_identities(events),
         "types": [e.event_type for e in events],
-        "payloads": [json.dumps(e.payload, ensure_ascii=False) for e in events],
+        "payloads": [_json(e.payload) for e in events],
         "hashes": [e.payload_sha256 for e in events],
         "times": [e.occurred_at for e in events],
         "outcomes": [e.outcome for e in events],
-        "decisions": [json.dumps(e.decisions) for e in events],
+        "decisions": [_json(e.decisions) for e in events],
     }
     rows = connection.exec_driver_sql(_INSERT_EVENTS, parameters)
     return {(row.customer_id, row.source, row.event_id): row.id for row in rows}

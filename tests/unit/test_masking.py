@@ -152,6 +152,21 @@ def test_a_shown_secret_is_hidden_and_the_words_around_it_stay(line: str) -> Non
     assert masked.startswith(before)
 
 
+@pytest.mark.parametrize("line", SHOWN)
+def test_it_is_hidden_in_a_long_text_too_and_when_it_comes_again(line: str) -> None:
+    secret = "aZ3kQ9xW77Lm0pRt"
+    for shown in (line.replace("@", secret, 1), "connecting to edge-01\n" * 4 + line.replace("@", secret, 1)):
+        first = mask_text(shown)
+        assert secret not in first
+        assert mask_text(shown) == first
+
+
+def test_a_text_without_a_secret_stays_the_same_however_often_it_comes() -> None:
+    for number in (*range(5000), *range(5000)):
+        assert mask_text(f"edge-{number}") == f"edge-{number}"
+    assert mask_text("password=aZ3kQ9xW77") == f"password={MASK}"
+
+
 @examples(120)
 @given(line=st.sampled_from(SHOWN), secret=SECRETS, prefix=st.sampled_from(["", "04:31:07 edge-01: ", "\n"]))
 def test_no_planted_secret_survives(line: str, secret: str, prefix: str) -> None:
