@@ -71,12 +71,17 @@ class Metrics:
         self._state(version)
 
     def _intake(self) -> None:
-        self._events = self._counter(
+        events = self._counter(
             "events",
             "Job events taken in, by type and outcome.",
             event_type=(*EVENT_TYPES, OTHER_TYPE),
             outcome=INBOX_OUTCOMES,
         )
+        self._event = {
+            (event_type, outcome): events.labels(event_type, outcome)
+            for event_type in (*EVENT_TYPES, OTHER_TYPE)
+            for outcome in INBOX_OUTCOMES
+        }
         self._rejected = self._counter(
             "events_rejected",
             "Broker messages sent to the dead-letter queue, by reason.",
@@ -104,7 +109,8 @@ class Metrics:
         self._ambiguous = self._counter(
             "mails_ambiguous", "Times nobody knew whether the server took a mail; bounds the extra copies."
         )
-        self._claims = self._counter("claims", "Looks for due mails, by result.", result=CLAIM_RESULTS)
+        claims = self._counter("claims", "Looks for due mails, by result.", result=CLAIM_RESULTS)
+        self._claims = {result: claims.labels(result) for result in CLAIM_RESULTS}
         self._claim_rows = self._histogram("claim_batch_mails", "Mails in one claim.", _BATCH_BUCKETS)
         steps = self._histogram(
             "smtp_step_seconds",
@@ -179,7 +185,8 @@ class Metrics:
 
     def event_taken(self, event_type: str, outcome: InboxOutcome) -> None:
         """Count one job event; a type that is not ours counts as `other`."""
-        self._events.labels(event_type if event_type in EVENT_TYPES else OTHER_TYPE, outcome).inc()
+        known = self._event.get((event_type, outcome)) or self._event[OTHER_TYPE, outcome]
+        known.inc()
 
     def event_rejected(self, reason: RejectionReason) -> None:
         """Count one broker message that went to the dead-letter queue."""
@@ -195,13 +202,13 @@ class Metrics:
 
     def claimed(self, rows: int) -> None:
         """Count a claim that got `rows` mails, or a look at nothing due (0)."""
-        self._claims.labels("rows" if rows else "nothing").inc()
+        self._claims["rows" if rows else "nothing"].inc()
         if rows:
             self._claim_rows.observe(rows)
 
     def claim_locked(self) -> None:
         """Count a look that found only lanes locked by others."""
-        self._claims.labels("locked").inc()
+        self._claims["locked"].inc()
 
     def attempt(self, kind: Kind) -> None:
         """Count one try to send a mail."""

@@ -30,7 +30,7 @@ _UNESCAPED: Final = {"n": "\n", "r": "\r", "t": "\t"}
 _ASIDE: Final = str.maketrans("\n\r\t", "\x1c\x1d\x1e")  # real ones, which JSON has between its values only
 _BACK: Final = str.maketrans("\x1c\x1d\x1e", "\n\r\t")
 _SHORT: Final = 40  # characters of a name or a text worth remembering
-_MANY: Final = 4096  # harmless texts that are remembered
+_MANY: Final = 2048  # harmless texts that are remembered
 _BASE64_LINE: Final = re.compile(r"[ \t]*[A-Za-z0-9+/]{16,}={0,2}[ \t]*(?:\r?\n)?")
 
 

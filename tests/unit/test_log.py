@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier import log
+from notifier.domain.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,6 +101,47 @@ def test_a_secret_learned_later_is_masked_from_then_on() -> None:
 
 
 @pytest.mark.parametrize("known", [1, 500])
+def test_a_secret_learned_later_is_masked_in_a_text_that_was_told_before(known: int) -> None:
+    redactor = Redactor(f"password-{n}" for n in range(known))
+    event = {"event": "summer-rain", "reply": "no summer-rain here", "key": "anna@x.example"}
+    for _ in range(2):
+        assert redactor(None, "info", dict(event))["reply"] == "no summer-rain here"
+    redactor.learn("summer-rain")
+    told = redactor(None, "info", dict(event))
+    assert (told["event"], told["reply"]) == ("***", "no *** here")
+
+
+def test_too_short_a_secret_would_tear_every_line_apart() -> None:
+    redactor = Redactor(["abc"])
+    redactor.learn("abc")
+    assert redactor(None, "info", {"reply": "abc", "code": 5}) == {"reply": "abc", "code": 5}
+
+
+def test_a_word_that_is_no_base64_stays_beside_a_secret_that_is() -> None:
+    secret = base64.b64encode(CANARY.encode()).decode()
+    assert Redactor([CANARY]).text(f"{secret} abcdefghi") == "*** abcdefghi"
+
+
+def test_an_address_is_shortened_or_not_by_the_level_however_often_it_was_told() -> None:
+    redactor = Redactor()
+    for method, shown in [("info", "a***@x.example"), ("debug", "anna@x.example")] * 2:
+        told = redactor(None, method, {"event": "anna@x.example", "recipient": "anna@x.example"})
+        assert (told["event"], told["recipient"]) == (shown, shown)
+
+
+def test_many_texts_are_told_as_they_are() -> None:
+    redactor = Redactor()
+    for n in (*range(5000), *range(5000)):
+        assert redactor(None, "info", {"event": "seen", "id": f"event-{n}"})["id"] == f"event-{n}"
+
+
+def test_the_stack_that_was_asked_for_ends_where_the_line_was_told(lines: Lines) -> None:
+    structlog.get_logger().info("seen", stack_info=True)
+    (line,) = lines()
+    assert "in test_the_stack_that_was_asked_for" in line["stack"].splitlines()[-2]
+
+
+@pytest.mark.parametrize("known", [1, 500])
 @given(before=st.binary(max_size=7), after=st.binary(max_size=7))
 def test_a_known_secret_is_found_in_base64_wherever_it_stands(
     known: int, before: bytes, after: bytes
@@ -111,9 +153,9 @@ def test_a_known_secret_is_found_in_base64_wherever_it_stands(
 
 
 @cache
-def _redactor_of(known: int) -> log.Redactor:
+def _redactor_of(known: int) -> Redactor:
     """As of a worker with so many customers."""
-    return log.Redactor([CANARY, *(f"password-{n}" for n in range(known - 1))])
+    return Redactor([CANARY, *(f"password-{n}" for n in range(known - 1))])
 
 
 def test_thousands_of_known_secrets_are_all_masked() -> None:
@@ -159,7 +201,7 @@ def test_names_that_only_look_secret_stay_readable(lines: Lines) -> None:
     ],
 )
 def test_unknown_secrets_are_found_by_their_form(text: str, shown: str) -> None:
-    assert log.Redactor().text(text) == shown
+    assert Redactor().text(text) == shown
 
 
 def test_addresses_are_shortened_from_info_on_and_whole_at_debug(lines: Lines) -> None:
@@ -232,7 +274,7 @@ def test_auto_is_json_unless_on_a_terminal() -> None:
 
 @pytest.mark.parametrize("piece", ["a", "a@", "@", "://a:", "password", "a.b", "key=", "Zm9v"])
 def test_long_foreign_texts_are_cleaned_in_linear_time(piece: str) -> None:
-    redactor = log.Redactor([CANARY])
+    redactor = Redactor([CANARY])
     start = time.thread_time()
     redactor.text(piece * (64_000 // len(piece)))
     assert time.thread_time() - start < 1
