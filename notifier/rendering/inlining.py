@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from notifier.rendering import compose
+from notifier.rendering.workshop_process import bare_environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +29,7 @@ def inlined_elsewhere(joined: Sequence[compose.Pages]) -> list[compose.Pages]:
     sources = json.dumps([pages.html for pages in joined]).encode()
     try:
         done = subprocess.run(  # noqa: S603 - ourselves
-            command, input=sources, capture_output=True, check=True, timeout=_SECONDS
+            command, env=bare_environment(), input=sources, capture_output=True, check=True, timeout=_SECONDS
         )
         inlined = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):

@@ -70,15 +70,11 @@ class Workshop:
 
     def _start(self) -> subprocess.Popen[bytes]:
         # No secret of ours reaches it: neither the environment nor an open file but its own pipes.
-        environment = {
-            "PATH": os.environ.get("PATH", ""),
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "notifier.rendering.workshop"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment,
+            env=bare_environment(),
             start_new_session=True,
         )
         self._finalizer = weakref.finalize(self, _end, self._process)
@@ -89,6 +85,11 @@ class Workshop:
             self._finalizer()
         self._process = self._finalizer = None
         self._has_answered = False
+
+
+def bare_environment() -> dict[str, str]:
+    """Return what another Python of ours needs to start, and no secret."""
+    return {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def _line(source: IO[bytes], deadline: float) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +13,9 @@ from notifier.domain.errors import ConfigurationError
 from notifier.rendering import compose, inlining
 from notifier.rendering.compose import Pages, Sources
 from notifier.rendering.themes import THEMES
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TEMPLATES = resources.path("templates")
 
@@ -28,6 +32,18 @@ def test_another_process_inlines_as_this_one_would() -> None:
 def test_where_no_process_may_start_the_pages_are_inlined_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
     assert inlining.inlined_elsewhere(pages()) == compose.all_inlined(pages())
+
+
+def test_no_secret_of_ours_reaches_the_other_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\nenv > {told}\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setenv("NOTIFIER_DATABASE__URL", "postgresql://worker:a-secret@db.example/notifier")
+    inlining.inlined_elsewhere(pages())
+    assert "PATH=" in told.read_text()
+    assert "a-secret" not in told.read_text()
 
 
 def test_what_is_wrong_with_a_page_is_said_by_its_name() -> None:
