@@ -119,11 +119,14 @@ def close_connection(connection: BlockingConnection) -> None:
 @contextmanager
 def broker_faults(doing: str, *, faults: tuple[type[Exception], ...] = PIKA_FAULTS) -> Iterator[None]:
     """Turn pika's faults into BrokerUnavailable; `doing` says what was tried. Where code that is not
-    pika's runs inside, pass PROTOCOL_FAULTS, so that its mistakes keep their names.
+    pika's runs inside, pass PROTOCOL_FAULTS, so that its mistakes keep their names. Raises MemoryError when that
+    was behind it: to connect again pika starts a thread, and Python waits for ever for one that gets no memory.
     """
     try:
         yield
     except faults as exc:
+        if MemoryError.__name__ in repr(exc):
+            raise MemoryError(f"{doing}: no memory left") from exc
         raise BrokerUnavailable(f"{doing}: {describe(exc)}") from exc
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -363,9 +364,15 @@ def test_a_worker_short_of_memory_recovers_or_ends_with_a_word_and_loses_nothing
         return worker.process.poll() is not None or "memory" in worker.log.read_text(errors="replace").lower()
 
     wait_until(told, 60, "it to say that memory is short, or to end")
-    if worker.process.poll() is None:
+    with suppress(psutil.NoSuchProcess):
         process.rlimit(psutil.RLIMIT_DATA, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY))
-    else:
+    final = "SELECT count(*) FROM notification_events WHERE status <> 'pending'"
+    wait_until(
+        lambda: worker.process.poll() is not None or world.ask(final) == [(40,)],
+        60,
+        "it to recover or to end",
+    )
+    if worker.process.poll() is not None:
         assert worker.wait() != 0
         world.worker(**SHORT_LEASE)
     world.wait_settled(40)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -23,21 +21,6 @@ ZONES = ("Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Ho
 MOMENTS = [datetime(2026, month, 28, 23, 30, tzinfo=UTC) for month in range(1, 13)]
 NUMBERS = (0, 999, 1000, 12_345, 10**9, -5)
 LOCALES = ("root", "de", "en", "en_GB")
-
-_HEAPS = """
-import ctypes, threading
-from notifier import memory
-memory.settle()
-libc = ctypes.CDLL(None)
-everyone = threading.Barrier(9)
-def allocate():
-    libc.malloc(100_000)
-    everyone.wait(20)
-for _ in range(8):
-    threading.Thread(target=allocate).start()
-everyone.wait(20)
-libc.malloc_info(0, ctypes.c_void_p.in_dll(libc, "stdout"))
-"""
 
 
 @pytest.fixture
@@ -72,11 +55,3 @@ def test_dates_and_numbers_are_written_as_before_after_forgetting(known: Mapping
     fresh = languages.load(resources.path("templates") / "locale")
     assert written(fresh) == before
     assert "unit_patterns" not in localedata.load("en_GB")
-
-
-def test_all_threads_share_one_heap() -> None:
-    """Eight threads that allocate at the same time would otherwise get a heap each (glibc)."""
-    done = subprocess.run(
-        [sys.executable, "-c", _HEAPS], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout.count("<heap nr=") == 1
