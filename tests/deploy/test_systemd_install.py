@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,8 +151,12 @@ class Site:
 
 
 def answer(address: str) -> int:
-    with urllib.request.urlopen(address, timeout=5) as page:  # noqa: S310 - loopback
-        return int(page.status)
+    try:
+        with urllib.request.urlopen(address, timeout=5) as page:  # noqa: S310 - loopback
+            return int(page.status)
+    except urllib.error.HTTPError as refusal:
+        with refusal:  # it holds the connection
+            return refusal.code
 
 
 def commands() -> str:
