@@ -18,7 +18,7 @@ from notifier.domain.addresses import hidden
 MASK = "***"
 MIN_SECRET = 4  # characters; masking shorter ones would tear every line apart
 MAX_DEPTH = 8
-_OURS = ("timestamp", "level")  # written by this module, first in every line
+_OURS = ("timestamp", "level")  # written by the log itself, first in every line
 _FEW = 32  # known texts up to which trying each beats looking up every position
 _SHORT, _MANY = 80, 1024  # characters of a text worth remembering, and how many such texts are
 

@@ -118,8 +118,6 @@ def classify(fault: SmtpFault | Reply) -> Verdict:
     """Judge one result by D22. A `Reply` is the final one, read after the dot. Total: never raises."""
     if isinstance(fault, Reply):
         detail = f"the server answered the mail with {fault}"
-        if fault.code // 100 == 2:  # noqa: PLR2004 - the class itself
-            return _accepted(detail, fault)
         fault = SmtpFault(phase=Phase.DOT, cause=FaultCause.REPLY, detail=detail, reply=fault)
     found = _class_of(fault)
     hint_heeded = fault.reply is not None and (fault.reply.code == _CLOSING or found.greylisted)
@@ -134,20 +132,6 @@ def classify(fault: SmtpFault | Reply) -> Verdict:
         greylisted=found.greylisted,
         message=fault.detail,
         reply=fault.reply,
-    )
-
-
-def _accepted(message: str, reply: Reply) -> Verdict:
-    """Return what the table says of nearly every mail, without going through it."""
-    return Verdict(
-        kind=_SENT.kind,
-        failure_reason=_SENT.reason,
-        breaker=_SENT.breaker,
-        counts_attempt=True,
-        min_delay=0.0,
-        greylisted=_SENT.greylisted,
-        message=message,
-        reply=reply,
     )
 
 

@@ -60,7 +60,10 @@ class Renderer:
         self._mails = {
             look: self._compile(look[0], inlined) for look, inlined in zip(looks, pages, strict=True)
         }
-        self._subjects = {mail_type: self._subject_of(mail_type) for mail_type in MAIL_TYPES}
+        self._subjects = {
+            mail_type: compile_subject(mail_type, Sources(mail_type, (templates,)))
+            for mail_type in MAIL_TYPES
+        }
 
     def close(self) -> None:
         """End the process for customers' templates, if it runs."""
@@ -207,12 +210,8 @@ class Renderer:
     def _compile(self, mail_type: MailType, inlined: Pages) -> BuiltIn:
         return BuiltIn(mail_type, inlined, self._site.is_safe, self.languages[languages.ENGLISH])
 
-    def _subject_of(self, mail_type: MailType) -> Callable[..., str]:
-        sources = Sources(mail_type, (self._templates,))
-        return subjects.plain(sources.read("subject.txt")) or compile_subject(mail_type, sources).render
-
     def _subject(self, mail_type: MailType, **values: str) -> str:
-        return clean_header(self._subjects[mail_type](**values))
+        return clean_header(self._subjects[mail_type].render(values))
 
     def _telling(self, customer: Customer, look: Brand, locale: str, timezone: str) -> Telling:
         return Telling(

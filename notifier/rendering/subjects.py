@@ -14,7 +14,7 @@ from notifier.rendering.compliance_story import device_name, policy_name
 from notifier.rendering.telling import part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from notifier.rendering.states import State
 
@@ -23,9 +23,6 @@ _BASE_LENGTH = 52
 _TAG_LENGTH = 25
 _SHORTEST_NAME = 12
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
-# A template that only names values, `[{{ tag }}] {{ base }}`; Jinja2 takes ten times as long to fill it in.
-_VALUE = re.compile(r"\{\{ *(tag|base|title) *\}\}")
-_PLAIN = re.compile(rf"(?:[^{{}}]|{_VALUE.pattern})*+")
 PLACEHOLDERS = frozenset(
     {"state", "title", "job_type", "job_id", "policy", "device", "customer", "product", "environment"}
 )
@@ -67,11 +64,6 @@ def fitting(name: str, length: int) -> str:
 def fill(pattern: str, values: Mapping[str, str]) -> str:
     """Return a customer's own subject with its placeholders filled in; no template code runs here."""
     return clean_header(visible(_PLACEHOLDER.sub(lambda match: values.get(match[1], ""), pattern)))
-
-
-def plain(template: str) -> Callable[..., str] | None:
-    """Return what fills in a built-in subject's template, None where Jinja2 is needed for it."""
-    return _VALUE.sub(r"{\1}", template.strip()).format if _PLAIN.fullmatch(template) else None
 
 
 def unknown_placeholders(pattern: str) -> list[str]:

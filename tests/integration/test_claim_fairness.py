@@ -188,20 +188,19 @@ def test_an_expired_mail_is_not_claimed(connection: Connection) -> None:
 def test_eight_claimers_at_once_never_exceed_the_cap_and_take_no_mail_twice(
     engine: Engine, connection: Connection, *, own_server: bool
 ) -> None:
-    """T19."""
+    """T19. Whoever finds the lane locked goes away empty-handed; the room that is left then, the next one finds."""
     for _ in range(1 if own_server else 6):
         customer_with(connection, 120 if own_server else 20, own_server=own_server)
     start = threading.Barrier(8)
-    taken: list[tuple[UUID, tuple[int, ...]]] = []
+    taken: list[tuple[int, ...]] = []
 
     def claimer() -> None:
         database = OwnConnection(engine)
         start.wait(10)
         for _ in range(6):
-            token = uuid4()
-            batch = database.run(claim, token)
+            batch = database.run(claim)
             if batch is not None:
-                taken.append((token, tuple(mail.id for mail in batch.mails)))
+                taken.append(tuple(mail.id for mail in batch.mails))
         database.close()
 
     threads = [threading.Thread(target=claimer) for _ in range(8)]
@@ -209,7 +208,10 @@ def test_eight_claimers_at_once_never_exceed_the_cap_and_take_no_mail_twice(
         thread.start()
     for thread in threads:
         thread.join(60)
-    ids = [row_id for _, batch in taken for row_id in batch]
+    assert 1 <= len(taken) <= 4
+    while (batch := claim(connection)) is not None:
+        taken.append(tuple(mail.id for mail in batch.mails))
+    ids = [row_id for batch in taken for row_id in batch]
     assert len(ids) == len(set(ids))
     assert len(taken) == 4
 

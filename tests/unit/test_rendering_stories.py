@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jinja2 import Template
 
 from notifier import resources
 from notifier.rendering import compliance_story, job_story, language, story, subjects, telling
@@ -296,21 +295,6 @@ def test_blank_names_are_replaced_by_numbers() -> None:
 )
 def test_the_customers_name_is_cut_first(customer: str, subject: str) -> None:
     assert subjects.base(subjects.title({"data": {"job": job("failed")}}), customer) == subject
-
-
-@pytest.mark.parametrize("template", ["[{{ tag }}] {{ base }}\n", "{{tag}}: {{title}} # 100 %", "A job"])
-def test_a_subject_that_only_names_values_is_filled_in_as_jinja_would(template: str) -> None:
-    values = {"tag": "Failed", "base": "{title} {{ tag }} %s", "title": "Backup #7"}
-    fill = subjects.plain(template)
-    assert fill is not None
-    assert fill(**values) == Template(template).render(values)
-
-
-@pytest.mark.parametrize(
-    "template", ["{% if tag %}x{% endif %}", "{{ tag|upper }}", "{{ product }}", "{# #}", "{x}", "}"]
-)
-def test_a_subject_with_more_in_it_is_left_to_jinja(template: str) -> None:
-    assert subjects.plain(template) is None
 
 
 def test_counts_too_large_for_a_tag_are_left_out() -> None:
