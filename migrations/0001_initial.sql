@@ -501,6 +501,122 @@ CREATE TRIGGER follow_smtp_config AFTER INSERT OR UPDATE OR DELETE ON smtp_confi
     FOR EACH ROW EXECUTE FUNCTION follow_smtp_config();
 
 -- ---------------------------------------------------------------------------------------------------------------
+-- The intake: whom to ask about, and what to write, in one round trip each
+-- ---------------------------------------------------------------------------------------------------------------
+
+-- Two indexes, two short walks: rows with a preference, and users whose role gets the type without one. Each OFFSET 0
+-- keeps its look-up as it is written, by index: the planner knows nothing of roles within a customer, takes a small part
+-- of a large customer for a large one, and would read the whole tables instead.
+CREATE FUNCTION read_audience(
+    p_customers bigint[],  -- whose accounts are wanted
+    p_questions json       -- [{"customer_id", "event_type", "roles"}]: roles are those that get the type by default
+) RETURNS json LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    v_accounts json;
+    v_counts json;
+    v_candidates json;
+BEGIN
+    SELECT json_agg(a) INTO v_accounts FROM (
+        SELECT c.id AS customer_id, c.name, c.locale, c.timezone, coalesce(s.id, 0) AS server_id,
+            coalesce(s.enabled, true) AS enabled, s.from_email,
+            CASE WHEN b.open_until > now() THEN b.open_until END AS held_until,
+            CASE WHEN b.open_until > now() THEN b.last_error END AS held_because
+        FROM customers c
+        LEFT JOIN smtp_configs s ON s.customer_id = c.id
+        LEFT JOIN smtp_breakers b ON b.server_id = coalesce(s.id, 0)
+        WHERE c.id = ANY (p_customers)
+    ) a;
+    IF json_array_length(p_questions) > 0 THEN
+        SELECT json_agg(json_build_array(r.customer_id, r.role, r.users)) INTO v_counts
+        FROM customer_role_counts r WHERE r.customer_id = ANY (p_customers);
+
+        SELECT json_agg(json_build_array(q.place, c.user_id, u.username, c.role, u.email, c.enabled, c.email_address,
+            c.job_types)) INTO v_candidates
+        FROM ROWS FROM (json_to_recordset(p_questions) AS (customer_id bigint, event_type text, roles text[]))
+            WITH ORDINALITY AS q (customer_id, event_type, roles, place)
+        CROSS JOIN LATERAL (
+            SELECT p.user_id, a.role, p.enabled, p.email_address, p.job_types
+            FROM (SELECT * FROM notification_preferences p
+                  WHERE p.customer_id = q.customer_id AND p.event_type = q.event_type OFFSET 0) p
+            CROSS JOIN LATERAL (SELECT a.role FROM customer_users a WHERE a.customer_id = q.customer_id
+                                AND a.user_id = p.user_id AND a.role IS NOT NULL OFFSET 0) a
+            UNION ALL
+            SELECT a.user_id, a.role, NULL, NULL, NULL
+            FROM unnest(q.roles) AS r (role)
+            CROSS JOIN LATERAL (SELECT a.user_id, a.role FROM customer_users a
+                                WHERE a.customer_id = q.customer_id AND a.role = r.role OFFSET 0) a
+            WHERE NOT EXISTS (SELECT FROM notification_preferences p WHERE p.user_id = a.user_id
+                              AND p.customer_id = q.customer_id AND p.event_type = q.event_type OFFSET 0)
+        ) c
+        CROSS JOIN LATERAL (SELECT u.username, u.email FROM users u WHERE u.id = c.user_id OFFSET 0) u;
+    END IF;
+    RETURN json_build_object('accounts', coalesce(v_accounts, '[]'), 'counts', coalesce(v_counts, '[]'),
+        'candidates', coalesce(v_candidates, '[]'));
+END $$;
+COMMENT ON FUNCTION read_audience(bigint[], json) IS
+    'Internal: customers with the state of their servers, their users per role, and who might get mails about events.';
+
+-- No two of the events have the same identity. Rows are written in its order, so that two workers with the same events
+-- wait for each other instead of deadlocking. The lanes come last and in the order of customers: a claim holds a lane for
+-- a moment, and whoever lowers it after that lowers what the claim left.
+CREATE FUNCTION take_in(p_events json) RETURNS TABLE (place integer, same boolean)
+LANGUAGE plpgsql SET search_path FROM CURRENT SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+DECLARE
+    v_stored integer[];
+    v_customers bigint[];
+BEGIN
+    WITH given AS MATERIALIZED (
+        SELECT * FROM json_to_recordset(p_events) AS g (place integer, customer_id bigint, source text, event_id text,
+            event_type text, payload jsonb, payload_sha256 text, occurred_at timestamptz, outcome text, decisions jsonb,
+            job_id bigint, compliance_result_id bigint, trace_id text, expire_after float8, mails json)
+    ), stored AS (
+        INSERT INTO job_events (customer_id, source, event_id, event_type, payload, payload_sha256, occurred_at, outcome,
+            decisions)
+        SELECT g.customer_id, g.source, g.event_id, g.event_type, g.payload, decode(g.payload_sha256, 'hex'),
+            g.occurred_at, g.outcome, g.decisions
+        FROM given g ORDER BY g.customer_id, g.source, g.event_id
+        ON CONFLICT ON CONSTRAINT uq_job_event DO NOTHING
+        RETURNING id, customer_id, source, event_id
+    ), added AS (
+        INSERT INTO notification_events (job_event_id, customer_id, user_id, recipient_email, recipient_key, event_type,
+            rule, subject, status, failure_reason, error_message, job_id, compliance_result_id, message_id, expires_at,
+            finished_at, trace_id)
+        SELECT s.id, s.customer_id, m.user_id, m.recipient_email, m.recipient_key, g.event_type, m.rule, m.subject,
+            CASE WHEN m.failure_reason IS NULL THEN 'pending' ELSE 'failed' END, m.failure_reason, m.error, g.job_id,
+            g.compliance_result_id, m.message_id, now() + g.expire_after * interval '1 second',
+            CASE WHEN m.failure_reason IS NOT NULL THEN now() END, g.trace_id
+        FROM stored s JOIN given g USING (customer_id, source, event_id)
+        CROSS JOIN LATERAL json_to_recordset(g.mails) AS m (user_id bigint, recipient_email text, recipient_key text,
+            rule text, subject text, message_id text, failure_reason text, error text)
+        ON CONFLICT ON CONSTRAINT uq_notification DO NOTHING
+        RETURNING customer_id
+    )
+    SELECT (SELECT array_agg(g.place) FROM stored JOIN given g USING (customer_id, source, event_id)),
+        (SELECT array_agg(DISTINCT a.customer_id) FROM added a)
+    INTO v_stored, v_customers;
+
+    WITH lane AS (
+        SELECT l.customer_id, greatest(now(), b.open_until) AS due
+        FROM delivery_lanes l JOIN smtp_breakers b USING (server_id)
+        WHERE l.customer_id = ANY (v_customers) ORDER BY l.customer_id FOR UPDATE OF l
+    )
+    UPDATE delivery_lanes l SET next_due_at = least(l.next_due_at, lane.due)
+    FROM lane WHERE l.customer_id = lane.customer_id;
+
+    IF coalesce(cardinality(v_stored), 0) < json_array_length(p_events) THEN
+        RETURN QUERY
+        SELECT g.place, j.payload_sha256 = decode(g.payload_sha256, 'hex')
+        FROM json_to_recordset(p_events) AS g (place integer, customer_id bigint, source text, event_id text,
+            payload_sha256 text)
+        JOIN job_events j USING (customer_id, source, event_id)
+        WHERE g.place <> ALL (coalesce(v_stored, '{}'));
+    END IF;
+END $$;
+COMMENT ON FUNCTION take_in(json) IS
+    'Internal: writes events with their mails; returns those that were known already, and whether with the same content.';
+
+-- ---------------------------------------------------------------------------------------------------------------
 -- The claim: one call, one round trip, one short transaction
 -- ---------------------------------------------------------------------------------------------------------------
 

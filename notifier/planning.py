@@ -12,16 +12,17 @@ from notifier.domain.events import UnknownEvent
 from notifier.domain.identifiers import message_id
 from notifier.domain.masking import mask_json
 from notifier.rendering.site import Customer
-from notifier.store import audience, inbox
+from notifier.store import audience as audiences
+from notifier.store import inbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from uuid import UUID
 
     from sqlalchemy.engine import Connection
 
     from notifier.domain.events import JobEvent
-    from notifier.domain.vocabulary import FailureReason
+    from notifier.domain.vocabulary import EventType, FailureReason, Role
 
 Plan = inbox.NewEvent | InvalidEvent | None
 
@@ -61,61 +62,62 @@ class Planner:
 
     def plan(self, connection: Connection, events: Mapping[int, JobEvent | UnknownEvent]) -> dict[int, Plan]:
         """Return, under the key of each event, its rows, why it is refused, or None: nothing to write (B14)."""
-        ids = {event.customer_id for event in events.values() if event.customer_id is not None}
-        accounts = audience.accounts(connection, ids) if ids else {}
+        known = {key: event for key, event in events.items() if not isinstance(event, UnknownEvent)}
+        audience = self._audience(connection, events.values(), list(known.values()))
         plans: dict[int, Plan] = {}
-        job_events: dict[int, JobEvent] = {}
+        candidates = dict(zip(known, audience.candidates, strict=True))
         for key, event in events.items():
-            account = accounts.get(event.customer_id) if event.customer_id is not None else None
+            account = audience.accounts.get(event.customer_id) if event.customer_id is not None else None
             if isinstance(event, UnknownEvent):
                 plans[key] = _ignored(event, account) if account is not None else None
             elif account is None:
                 detail = f"there is no customer {event.customer_id}"
                 plans[key] = InvalidEvent("unknown_customer", detail, event_id=event.id)
             else:
-                job_events[key] = event
-        for key, selection in self._select(connection, job_events).items():
-            event = job_events[key]
-            account = accounts[event.customer_id]
-            plans[key] = (
-                selection if isinstance(selection, InvalidEvent) else self._entry(event, account, selection)
-            )
+                counts = audience.counts.get(event.customer_id, {})
+                plans[key] = self._planned(event, account, candidates[key], counts)
         return plans
 
-    def _select(
-        self, connection: Connection, events: Mapping[int, JobEvent]
-    ) -> dict[int, recipients.Selection | InvalidEvent]:
-        """Choose the recipients of each event (contract section 4)."""
-        if not events:
-            return {}
-        rules = self._rules.recipients
+    def _audience(
+        self, connection: Connection, events: Iterable[JobEvent | UnknownEvent], known: Sequence[JobEvent]
+    ) -> audiences.Audience:
+        """Ask who might get mails about the known events; of the unknown ones, only for the customers."""
         questions = [
-            audience.Question(
-                customer_id=event.customer_id,
-                event_type=event.type,
-                roles=tuple(sorted(recipients.default_roles(rules, event.type))),
+            audiences.Question(
+                customer_id=event.customer_id, event_type=event.type, roles=self._default_roles(event.type)
             )
-            for event in events.values()
+            for event in known
         ]
-        counts = audience.role_counts(connection, {q.customer_id for q in questions})
-        found = audience.candidates(connection, questions)
-        selections: dict[int, recipients.Selection | InvalidEvent] = {}
-        for (position, event), candidates in zip(events.items(), found, strict=True):
-            try:
-                selections[position] = recipients.select(
-                    candidates,
-                    event_type=event.type,
-                    job_type=event.job_type,
-                    rules=rules,
-                    others=audience.others(counts.get(event.customer_id, {}), candidates),
-                )
-            except InvalidEvent as fault:
-                fault.event_id = event.id
-                selections[position] = fault
-        return selections
+        return audiences.read(
+            connection, {e.customer_id for e in events if e.customer_id is not None}, questions
+        )
+
+    def _default_roles(self, event_type: EventType) -> tuple[Role, ...]:
+        return tuple(sorted(recipients.default_roles(self._rules.recipients, event_type)))
+
+    def _planned(
+        self,
+        event: JobEvent,
+        account: audiences.Account,
+        candidates: Sequence[recipients.Candidate],
+        counts: Mapping[str, int],
+    ) -> inbox.NewEvent | InvalidEvent:
+        """Choose the recipients of an event (contract section 4)."""
+        try:
+            selection = recipients.select(
+                candidates,
+                event_type=event.type,
+                job_type=event.job_type,
+                rules=self._rules.recipients,
+                others=audiences.others(counts, candidates),
+            )
+        except InvalidEvent as fault:
+            fault.event_id = event.id
+            return fault
+        return self._entry(event, account, selection)
 
     def _entry(
-        self, event: JobEvent, account: audience.Account, selection: recipients.Selection
+        self, event: JobEvent, account: audiences.Account, selection: recipients.Selection
     ) -> inbox.NewEvent:
         document = _masked(event)
         customer = Customer(
@@ -140,13 +142,13 @@ class Planner:
         )
 
     def _mails(
-        self, chosen: Sequence[recipients.Recipient], account: audience.Account, subject: str
+        self, chosen: Sequence[recipients.Recipient], account: audiences.Account, subject: str
     ) -> tuple[inbox.NewMail, ...]:
         domain = self._message_id_domain(account)
         return tuple(self._mail(one, account, subject, domain) for one in chosen)
 
     def _mail(
-        self, recipient: recipients.Recipient, account: audience.Account, subject: str, domain: str
+        self, recipient: recipients.Recipient, account: audiences.Account, subject: str, domain: str
     ) -> inbox.NewMail:
         reason, error = self._hopeless(recipient, account)
         return inbox.NewMail(
@@ -160,7 +162,7 @@ class Planner:
             error=error or account.held_because,
         )
 
-    def _message_id_domain(self, account: audience.Account) -> str:
+    def _message_id_domain(self, account: audiences.Account) -> str:
         """Return the domain of the sender, never the name of this machine (D17)."""
         if self._rules.message_id_domain:
             return self._rules.message_id_domain
@@ -172,7 +174,7 @@ class Planner:
             return self._rules.fallback_domain
 
     def _hopeless(
-        self, recipient: recipients.Recipient, account: audience.Account
+        self, recipient: recipients.Recipient, account: audiences.Account
     ) -> tuple[FailureReason | None, str | None]:
         """Say why a mail need not even be tried: its row is failed at once, so that the log shows it."""
         if recipient.problem is not None:
@@ -187,7 +189,7 @@ class Planner:
         return None, None
 
 
-def _ignored(event: UnknownEvent, account: audience.Account) -> inbox.NewEvent:
+def _ignored(event: UnknownEvent, account: audiences.Account) -> inbox.NewEvent:
     return inbox.NewEvent(
         customer_id=account.customer_id,
         source=event.source,

@@ -43,7 +43,7 @@ MUTATIONS = (
         name="an event has no unique key",
         edits=(
             ("schema.sql", "CONSTRAINT uq_job_event UNIQUE (customer_id, source, event_id), --", "--"),
-            ("notifier/store/inbox.py", "ON CONFLICT ON CONSTRAINT uq_job_event DO NOTHING\n", ""),
+            ("schema.sql", "ON CONFLICT ON CONSTRAINT uq_job_event DO NOTHING\n", ""),
         ),
         guard="tests/acceptance/test_way_of_a_mail.py::test_the_same_event_five_times_to_two_workers_makes_one_mail",
     ),

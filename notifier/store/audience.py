@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from notifier.domain.recipients import Candidate, Preference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
 
     from sqlalchemy.engine import Connection
 
-    from notifier.domain.vocabulary import EventType
+    from notifier.domain.vocabulary import EventType, Role
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,50 +45,22 @@ class Account:
     held_because: str | None
 
 
-_ACCOUNTS = """
-SELECT c.id AS customer_id, c.name, c.locale, c.timezone, coalesce(s.id, 0) AS server_id,
-    coalesce(s.enabled, true) AS enabled, s.from_email,
-    CASE WHEN b.open_until > now() THEN b.open_until END AS held_until,
-    CASE WHEN b.open_until > now() THEN b.last_error END AS held_because
-FROM customers c
-LEFT JOIN smtp_configs s ON s.customer_id = c.id
-LEFT JOIN smtp_breakers b ON b.server_id = coalesce(s.id, 0)
-WHERE c.id = ANY(%(customers)s)
-"""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Audience:
+    """Accounts by customer; how many active users of each role the customers have; per question, the active users with
+    access that have a preference row or a default for the type.
+    """
 
-# Two indexes, two short walks: rows with a preference, and users whose role gets the type without one. Each OFFSET 0
-# keeps its look-up as it is written, by index: the planner knows nothing of roles within a customer, takes a small part
-# of a large customer for a large one, and would read the whole tables instead.
-_CANDIDATES = """
-WITH question AS (
-    SELECT ordinal, customer_id, event_type, string_to_array(roles, ',') AS roles
-    FROM unnest(%(customers)s::bigint[], %(types)s::text[], %(roles)s::text[])
-        WITH ORDINALITY AS q (customer_id, event_type, roles, ordinal)
-)
-SELECT q.ordinal, c.user_id, u.username, c.role, u.email, c.enabled, c.email_address, c.job_types
-FROM question q
-CROSS JOIN LATERAL (
-    SELECT p.user_id, a.role, p.enabled, p.email_address, p.job_types
-    FROM (SELECT * FROM notification_preferences p
-          WHERE p.customer_id = q.customer_id AND p.event_type = q.event_type OFFSET 0) p
-    CROSS JOIN LATERAL (SELECT a.role FROM customer_users a WHERE a.customer_id = q.customer_id
-                        AND a.user_id = p.user_id AND a.role IS NOT NULL OFFSET 0) a
-    UNION ALL
-    SELECT a.user_id, a.role, NULL, NULL, NULL
-    FROM unnest(q.roles) AS r (role)
-    CROSS JOIN LATERAL (SELECT a.user_id, a.role FROM customer_users a
-                        WHERE a.customer_id = q.customer_id AND a.role = r.role OFFSET 0) a
-    WHERE NOT EXISTS (SELECT FROM notification_preferences p WHERE p.user_id = a.user_id
-                      AND p.customer_id = q.customer_id AND p.event_type = q.event_type OFFSET 0)
-) c
-CROSS JOIN LATERAL (SELECT u.username, u.email FROM users u WHERE u.id = c.user_id OFFSET 0) u
-"""
+    accounts: Mapping[int, Account]
+    counts: Mapping[int, Mapping[str, int]]
+    candidates: Sequence[Sequence[Candidate]]
 
-_COUNTS = "SELECT customer_id, role, users FROM customer_role_counts WHERE customer_id = ANY(%(customers)s)"
+
+# One round trip; PL/pgSQL keeps the plans of what it asks.
+_READ = "SELECT read_audience(%(customers)s::bigint[], %(questions)s::json)"
 
 _EVERYONE = """
-SELECT u.id AS user_id, u.username, u.role, u.email, u.is_active, a.user_id IS NOT NULL AS has_access,
-    p.enabled, p.email_address, p.job_types
+SELECT u.is_active, a.user_id IS NOT NULL, u.id, u.username, u.role, u.email, p.enabled, p.email_address, p.job_types
 FROM users u
 LEFT JOIN customer_users a ON a.customer_id = %(customer)s AND a.user_id = u.id
 LEFT JOIN notification_preferences p
@@ -97,31 +70,29 @@ ORDER BY u.id
 """
 
 
-def accounts(connection: Connection, customer_ids: Iterable[int]) -> dict[int, Account]:
+def accounts(connection: Connection, customer_ids: Iterable[int]) -> Mapping[int, Account]:
     """Return the customers that exist, by id."""
-    rows = connection.exec_driver_sql(_ACCOUNTS, {"customers": sorted(set(customer_ids))})
-    return {row.customer_id: Account(**row._mapping) for row in rows}  # noqa: SLF001 - SQLAlchemy's public name
+    return read(connection, customer_ids, ()).accounts
 
 
-def candidates(connection: Connection, questions: Sequence[Question]) -> list[list[Candidate]]:
-    """Return, per question, the active users with access that have a preference row or a default for the type."""
+def read(connection: Connection, customer_ids: Iterable[int], questions: Sequence[Question]) -> Audience:
+    """Return all that is needed to choose recipients of events of these customers; no question: the accounts alone."""
     parameters = {
-        "customers": [q.customer_id for q in questions],
-        "types": [q.event_type for q in questions],
-        "roles": [",".join(q.roles) for q in questions],
+        "customers": sorted(set(customer_ids)),
+        "questions": json.dumps([asdict(q) for q in questions]),
     }
-    found: list[list[Candidate]] = [[] for _ in questions]
-    for row in connection.exec_driver_sql(_CANDIDATES, parameters):
-        found[row.ordinal - 1].append(_candidate(row, is_active=True, has_access=True))
-    return found
-
-
-def role_counts(connection: Connection, customer_ids: Iterable[int]) -> dict[int, dict[str, int]]:
-    """Return how many active users of each role the customers have."""
+    found = connection.exec_driver_sql(_READ, parameters).scalar_one()
     counts: dict[int, dict[str, int]] = {}
-    for row in connection.exec_driver_sql(_COUNTS, {"customers": sorted(set(customer_ids))}):
-        counts.setdefault(row.customer_id, {})[row.role] = row.users
-    return counts
+    for customer_id, role, users in found["counts"]:
+        counts.setdefault(customer_id, {})[role] = users
+    candidates: list[list[Candidate]] = [[] for _ in questions]
+    for place, *user in found["candidates"]:
+        candidates[place - 1].append(_candidate(*user, is_active=True, has_access=True))
+    return Audience(
+        accounts={account["customer_id"]: _account(account) for account in found["accounts"]},
+        counts=counts,
+        candidates=candidates,
+    )
 
 
 def others(counts: Mapping[str, int], found: Iterable[Candidate]) -> dict[str, int]:
@@ -138,20 +109,36 @@ def everyone(
     """Return all users of a customer, also inactive ones and ones with a preference but no access; or the one named."""
     parameters = {"customer": customer_id, "type": event_type, "user": user_id}
     rows = connection.exec_driver_sql(_EVERYONE, parameters)
-    return [_candidate(row, is_active=row.is_active, has_access=row.has_access) for row in rows]
+    return [_candidate(*user, is_active=active, has_access=access) for active, access, *user in rows]
 
 
-def _candidate(row: Any, *, is_active: bool, has_access: bool) -> Candidate:  # noqa: ANN401 - a driver row
+def _account(found: dict[str, Any]) -> Account:
+    held_until = found.pop("held_until")
+    return Account(**found, held_until=datetime.fromisoformat(held_until) if held_until else None)
+
+
+def _candidate(
+    user_id: int,
+    username: str,
+    role: Role,
+    email: str | None,
+    enabled: bool | None,  # noqa: FBT001 - as above
+    email_address: str | None,
+    job_types: Sequence[str] | None,
+    *,
+    is_active: bool,
+    has_access: bool,
+) -> Candidate:
     preference = None
-    if row.enabled is not None:
+    if enabled is not None:
         preference = Preference(
-            enabled=row.enabled, email_address=row.email_address, job_types=tuple(row.job_types or ())
+            enabled=enabled, email_address=email_address, job_types=tuple(job_types or ())
         )
     return Candidate(
-        user_id=row.user_id,
-        username=row.username,
-        role=row.role,
-        email=row.email,
+        user_id=user_id,
+        username=username,
+        role=role,
+        email=email,
         is_active=is_active,
         has_access=has_access,
         preference=preference,

@@ -33,7 +33,15 @@ WHERE NOT has_table_privilege(q.relation, q.privilege)
 GROUP BY q.relation ORDER BY min(q.ordinal)
 """
 
-FUNCTIONS = ("claim_batch", "stamp_batch", "record_batch", "release_batch", "end_batches")
+FUNCTIONS = (
+    "read_audience",
+    "take_in",
+    "claim_batch",
+    "stamp_batch",
+    "record_batch",
+    "release_batch",
+    "end_batches",
+)
 
 _FORBIDDEN = """
 SELECT f.name FROM unnest(%(functions)s::text[]) WITH ORDINALITY AS f (name, ordinal)
