@@ -88,7 +88,9 @@ class Intake:
             answers = [self._commit_alone(item) for item in items]
         self._crashpoint.at("after_commit")
         self._on_new_mails()
-        return answers
+        for item, answer in zip(items, answers, strict=True):
+            self._report(item, answer)
+        return [Settle.REJECT if isinstance(answer, InvalidEvent) else Settle.ACK for answer in answers]
 
     def probe(self) -> None:
         """Raise DatabaseUnavailable unless a batch could be committed now."""
@@ -109,7 +111,7 @@ class Intake:
         self._crashpoint.on_event(event.id)
         return _Accepted(message, event)
 
-    def _commit_alone(self, item: _Item) -> Settle:
+    def _commit_alone(self, item: _Item) -> Answer:
         try:
             return self._commit([item])[0]
         except DataRejected as exc:
@@ -117,12 +119,9 @@ class Intake:
             fault = InvalidEvent("poison", str(exc), event_id=event_id)
             return self._commit([_Rejection(item.message, fault)])[0]
 
-    def _commit(self, items: Sequence[_Item]) -> list[Settle]:
+    def _commit(self, items: Sequence[_Item]) -> list[Answer]:
         with self._engine.begin() as connection:
-            outcomes = self._write(connection, items)
-        for item, outcome in zip(items, outcomes, strict=True):
-            self._report(item, outcome)
-        return [Settle.REJECT if isinstance(outcome, InvalidEvent) else Settle.ACK for outcome in outcomes]
+            return self._write(connection, items)
 
     def _write(self, connection: Connection, items: Sequence[_Item]) -> list[Answer]:
         """Write every item; the answer is its outcome, or why it was refused."""
