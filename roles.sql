@@ -20,9 +20,8 @@ END $$;
 -- The worker: no DDL, no DELETE, and no write where people decide.
 GRANT SELECT ON schema_migrations, customers, users, customer_users, customer_role_counts, smtp_configs,
     notification_preferences TO notifier_worker;
-GRANT SELECT, INSERT, UPDATE ON job_events, notification_events, rejected_events, delivery_lanes, smtp_breakers
+GRANT SELECT, INSERT, UPDATE ON job_events, notification_events, rejected_events, delivery_lanes, delivery_batches, smtp_breakers
     TO notifier_worker;
-GRANT SELECT, INSERT ON delivery_batches TO notifier_worker;
 
 -- The commands: settings, tokens, resends and cancellations.
 GRANT SELECT ON schema_migrations, customers, users, customer_users, customer_role_counts, job_events, rejected_events

@@ -352,12 +352,14 @@ CREATE INDEX ix_lanes_server ON delivery_lanes (server_id); -- a breaker opens o
 CREATE TABLE delivery_batches (
     token uuid PRIMARY KEY,
     server_id bigint NOT NULL,
-    mails bigint[] NOT NULL
+    mails bigint[] NOT NULL,
+    alive_until timestamptz NOT NULL DEFAULT now() + interval '30 seconds'
 );
 COMMENT ON TABLE delivery_batches IS 'Internal: the batches in flight, few at any time. It counts the connections of a server and finds the rows of a lost worker.';
 COMMENT ON COLUMN delivery_batches.token IS 'The lock_token of its rows. A batch without a row that has it is over.';
 COMMENT ON COLUMN delivery_batches.server_id IS 'The server it is for: smtp_configs.id, or 0 for the [smtp] section.';
 COMMENT ON COLUMN delivery_batches.mails IS 'Ids of the rows it was made of.';
+COMMENT ON COLUMN delivery_batches.alive_until IS 'Moved on by its worker every few seconds. Once it is past, the worker is taken for dead: the batch counts no connection any more, and those of its mails that were not about to leave are given back.';
 CREATE INDEX ix_batches_server ON delivery_batches (server_id); -- claim_batch: how many a server has
 
 CREATE TABLE smtp_breakers (
@@ -657,7 +659,7 @@ BEGIN
       AND b.open_until <= now()
       AND (b.proven OR p_unproven)
       AND coalesce((p_slow ->> l.server_id::text)::integer, p_limit) > 0
-      AND (SELECT count(*) FROM delivery_batches f WHERE f.server_id = l.server_id)
+      AND (SELECT count(*) FROM delivery_batches f WHERE f.server_id = l.server_id AND f.alive_until > now())
           < CASE WHEN b.proven THEN p_connections ELSE 1 END
     ORDER BY l.next_due_at
     LIMIT 1
@@ -669,7 +671,7 @@ BEGIN
     -- The same question again under the server's lock: customers without a server of their own share one.
     SELECT * INTO v_breaker FROM smtp_breakers b WHERE b.server_id = v_server FOR UPDATE;
     IF NOT FOUND OR v_breaker.open_until > now() OR NOT (v_breaker.proven OR p_unproven)
-       OR (SELECT count(*) FROM delivery_batches f WHERE f.server_id = v_server)
+       OR (SELECT count(*) FROM delivery_batches f WHERE f.server_id = v_server AND f.alive_until > now())
           >= (CASE WHEN v_breaker.proven THEN p_connections ELSE 1 END)
     THEN
         RETURN;

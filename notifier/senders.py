@@ -123,6 +123,8 @@ class Senders:
             for n in range(count)
         ]
         self._spares: list[threading.Thread] = []
+        self._in_hand: set[UUID] = set()
+        self._in_hand_lock = threading.Lock()
 
     def start(self) -> None:
         """Start the threads; each looks for work at once."""
@@ -163,6 +165,11 @@ class Senders:
             thread.join(max(0.0, ends - self._clock()))
         return not any(thread.is_alive() for thread in threads)
 
+    def in_hand(self) -> list[UUID]:
+        """Return the tokens of the batches that threads claim or deliver just now."""
+        with self._in_hand_lock:
+            return list(self._in_hand)
+
     @property
     def all_alive(self) -> bool:
         """Whether every thread runs."""
@@ -196,6 +203,8 @@ class Senders:
         """Claim and deliver one batch; False when nothing was due. Raises DatabaseUnavailable."""
         token = self._new_uuid()
         unproven = self._unproven.take()
+        with self._in_hand_lock:
+            self._in_hand.add(token)
         try:
             claimed_at = self._clock()
             batch = self._claim(database, token, unproven=unproven)
@@ -208,6 +217,8 @@ class Senders:
             self._delivery.deliver(database, batch, claimed_at)
             return True
         finally:
+            with self._in_hand_lock:
+                self._in_hand.remove(token)
             if unproven:
                 self._leave_slot()
 

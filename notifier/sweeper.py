@@ -121,7 +121,7 @@ class Sweeper:
             for reason, count in found.failed.items():
                 self._metrics.mail_failed(reason, count)
             _log.warning(
-                "leases_expired", unsent=found.unsent, ambiguous=found.ambiguous, failed=dict(found.failed)
+                "mails_taken_back", unsent=found.unsent, ambiguous=found.ambiguous, failed=dict(found.failed)
             )
 
     def _expire(self) -> None:

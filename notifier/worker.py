@@ -27,6 +27,7 @@ from notifier.message_ids import new_uuid
 from notifier.metrics import Metrics
 from notifier.pace import Pace
 from notifier.planning import Planner
+from notifier.pulse import Pulse
 from notifier.rendering.inlining import inlined_elsewhere
 from notifier.rendering.language import forget_what_no_mail_says
 from notifier.rendering.renderer import Renderer
@@ -82,7 +83,7 @@ class Worker:
         self._engine = make_engine(
             settings.database.url.get_secret_value(),
             application=f"notifier worker {name}"[:63],
-            pool_size=section.senders + 2,
+            pool_size=section.senders + 3,  # intake, sweeper, pulse
             spare=SPARES_PER_SENDER * section.senders,
         )
         site = wiring.site(settings)
@@ -133,6 +134,7 @@ class Worker:
             new_uuid=new_uuid,
             stopping=self._stopping,
         )
+        self._pulse = Pulse(engine=self._engine, in_hand=self._senders.in_hand)
         self._intake = Intake(
             engine=self._engine,
             planner=Planner(
@@ -177,6 +179,7 @@ class Worker:
             try:
                 self._health.start()
                 self._senders.start()
+                self._pulse.start()
                 self._sweeper.start()
                 _log.info("worker_started", version=self._vitals.version, health_port=self._health.port)
                 self._consumer().run()
@@ -240,6 +243,7 @@ class Worker:
 
     def _drain(self) -> None:
         done = self._senders.join(self._settings.delivery.drain_timeout + LEAVE)
+        self._pulse.end()
         self._close()
         _log.info("worker_stopped", complete=done)
 

@@ -75,12 +75,13 @@ SELECT EXISTS (
     SELECT FROM delivery_lanes l JOIN smtp_breakers b ON b.server_id = l.server_id
     WHERE l.next_due_at <= now() AND b.open_until <= now() AND (b.proven OR %(unproven)s)
       AND coalesce((%(slow)s::jsonb ->> l.server_id::text)::integer, 1) > 0
-      AND (SELECT count(*) FROM delivery_batches f WHERE f.server_id = l.server_id)
+      AND (SELECT count(*) FROM delivery_batches f WHERE f.server_id = l.server_id AND f.alive_until > now())
           < CASE WHEN b.proven THEN %(connections)s ELSE 1 END)
 """
 
 _STAMP = "SELECT * FROM stamp_batch(%(token)s::uuid, %(ids)s::bigint[], %(lease)s * interval '1 second')"
 _RECORD = "SELECT * FROM record_batch(%(token)s::uuid, %(verdicts)s::json)"
+_KEEP = "UPDATE delivery_batches SET alive_until = DEFAULT WHERE token = ANY(%(tokens)s::uuid[])"
 _RELEASE = "SELECT release_batch(%(token)s::uuid)"
 
 _CODES = range(200, 600)  # what an SMTP reply may be (RFC 5321 4.2)
@@ -160,6 +161,11 @@ def claimable(connection: Connection, *, connections: int, unproven: bool, slow:
     """Tell whether a lane waits that a claim could have had, were it not locked by another claim just now (D30)."""
     parameters = {"connections": connections, "unproven": unproven, "slow": slow}
     return bool(connection.exec_driver_sql(_CLAIMABLE, parameters).scalar_one())
+
+
+def keep(connection: Connection, tokens: Sequence[UUID]) -> None:
+    """Say that the worker of these batches lives. Unsaid for 30 seconds, it is taken for dead."""
+    connection.exec_driver_sql(_KEEP, {"tokens": [str(token) for token in tokens]})
 
 
 def release(connection: Connection, *, token: UUID) -> None:

@@ -17,12 +17,17 @@ _READ = (
     "smtp_configs",
     "notification_preferences",
 )
-_WRITTEN = ("job_events", "notification_events", "rejected_events", "delivery_lanes", "smtp_breakers")
+_WRITTEN = (
+    "job_events",
+    "notification_events",
+    "rejected_events",
+    "delivery_lanes",
+    "delivery_batches",
+    "smtp_breakers",
+)
 NEEDED: tuple[tuple[str, str], ...] = (
     *((table, "SELECT") for table in _READ),
     *((table, right) for table in _WRITTEN for right in ("SELECT", "INSERT", "UPDATE")),
-    ("delivery_batches", "SELECT"),
-    ("delivery_batches", "INSERT"),
 )
 
 _MISSING = """

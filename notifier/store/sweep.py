@@ -19,14 +19,16 @@ MAX_LOST_CLAIMS = 3
 LOST_AGAIN_SECONDS = 60.0
 _ROWS = 500
 
-# Never stamped: surely not sent. Stamped: nobody knows, so it counts as ambiguous (D16). Who lost a second worker comes
-# back at a time of its own, so that mails do not go down again and again with the one among them that kills.
+# Never stamped: surely not sent, and never to be, since the stamp of a row that was given back fails. So a worker that
+# is merely taken for dead does no harm, and nobody waits for the end of its lease. Stamped: nobody knows, so it counts
+# as ambiguous (D16). Who lost a second worker comes back at a time of its own, so that mails do not go down again and
+# again with the one among them that kills.
 _TAKE_BACK = """
 WITH lost AS (
     SELECT n.id, n.handoff_at IS NOT NULL AS stamped
     FROM delivery_batches b CROSS JOIN unnest(b.mails) AS m (id)
     JOIN notification_events n ON n.id = m.id AND n.lock_token = b.token
-    WHERE n.lease_until < now()
+    WHERE n.lease_until < now() OR (n.handoff_at IS NULL AND b.alive_until < now())
     ORDER BY n.id LIMIT %(rows)s FOR UPDATE OF n SKIP LOCKED
 ), judged AS (
     SELECT n.id, l.stamped,
@@ -149,7 +151,10 @@ def take_back(
     ambiguous_delay: float,
     fail_ambiguous: bool,
 ) -> TakenBack:
-    """Free up to 500 rows whose lease ran out. ambiguous_delay in seconds."""
+    """Free up to 500 rows whose lease ran out, or that were not about to leave when their worker fell silent.
+
+    ambiguous_delay in seconds.
+    """
     parameters = {
         "rows": _ROWS,
         "max_lost": MAX_LOST_CLAIMS,

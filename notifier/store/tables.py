@@ -256,6 +256,9 @@ delivery_batches = sa.Table(
     sa.Column("token", sa.Uuid, primary_key=True),
     sa.Column("server_id", sa.BigInteger, nullable=False),
     sa.Column("mails", sa.ARRAY(sa.BigInteger), nullable=False),
+    sa.Column(
+        "alive_until", _Moment, nullable=False, server_default=sa.text("now() + interval '30 seconds'")
+    ),
     sa.Index("ix_batches_server", "server_id"),
 )
 

@@ -102,7 +102,7 @@ def test_a_clock_that_jumps_an_hour_ahead_or_back_moves_no_lease(world: World) -
     assert {(row.status, row.attempts, row.ambiguous_count) for row in rows} == {("sent", 1, 0)}
     assert clean(world)
     assert not [
-        line for worker in (jumping, steady) for line in worker.lines() if line["event"] == "leases_expired"
+        line for worker in (jumping, steady) for line in worker.lines() if line["event"] == "mails_taken_back"
     ]
     assert jumping.terminate() == 0
 

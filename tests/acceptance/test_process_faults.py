@@ -81,7 +81,7 @@ def test_kills_while_mails_flow_lose_none(
     """F3: the copies are at most the ambiguous ends, and those at most what the dead had in hand. In full 60 kills."""
     kills = size(10, 60)
     customer = world.customer(world.smtp(Options(delay=0.02)), admins=2)
-    # A dead worker's batches count as connections until their leases end, so the cap must hold all of them.
+    # A dead worker's batches count as connections for a while, so the cap must hold all of them.
     settings = {**SHORT_LEASE, "delivery__connections_per_customer": 256, "delivery__ambiguous_delay": 0.1}
     for kill in range(kills):
         worker = world.worker(**settings)
@@ -158,6 +158,42 @@ def test_a_mail_outlives_the_worker_that_had_it(
 
     assert (row.status, row.attempts) == ("sent", attempts)
     assert costs(world.verdict()) == (0, extra, ambiguous)
+
+
+def test_a_dead_worker_keeps_no_place_at_its_server(world: World) -> None:
+    """F3: its leases last for minutes, yet others take its server's connections as soon as it is silent."""
+    silence = 7  # seconds instead of 30; a living worker speaks every 5
+    world.database.execute(
+        f"ALTER TABLE delivery_batches ALTER alive_until SET DEFAULT now() + interval '{silence} seconds'"
+    )
+    customer = world.customer(world.smtp(Options(delay=0.3)))
+    for number in range(1, 61):
+        world.fail_job(customer, number)
+    worker = world.worker(delivery__ambiguous_delay=0.1)
+    customer.server.wait_for(functools.partial(_took, customer.server, 5), seconds=60)
+    worker.kill()
+    died = time.monotonic()
+    last = world.worker(delivery__ambiguous_delay=0.1).ready()
+    world.fail_job(customer, 61)
+
+    of_others = (
+        "SELECT count(*) FROM notification_events"
+        " WHERE status = 'pending' AND coalesce(split_part(locked_by, ':', 2), '') <> %s"
+    )
+    wait_until(
+        lambda: world.database.rows(of_others, (str(worker.process.pid),)) == [(0,)],
+        silence + SWEEP + BUSY + 60 * 0.3 / 4,
+        "all mails but those that the dead worker may have sent",
+    )
+
+    assert time.monotonic() - died < 100  # no lease has ended yet
+    world.let_leases_end()
+    assert len(world.wait_settled(61)) == 61
+    lost, extra, ambiguous = costs(world.verdict())
+    assert lost == 0
+    # One connection has sent, and not written down, at most what starts within a second of its stamp.
+    assert extra <= min(ambiguous, 4 * 5)
+    assert last.terminate() == 0
 
 
 def test_killed_while_the_server_keeps_silent_is_made_up_for_after_the_lease(world: World) -> None:

@@ -223,6 +223,45 @@ def test_a_lane_whose_mails_are_all_past_their_time_needs_no_repair(connection: 
     assert sweep.repair_lanes(connection) == 0
 
 
+def test_a_silent_worker_keeps_neither_its_connections_nor_the_mails_it_had_not_let_go(
+    connection: Connection,
+) -> None:
+    """F3, F7: nobody waits for the lease of a dead worker; what may have left is the lease's business."""
+    customer_with(connection, 40, proven=False)
+    batch = claim(connection)
+    assert batch is not None
+    gone, held = batch.mails[0].id, {mail.id for mail in batch.mails[1:]}
+    assert claims.stamp(connection, token=batch.token, ids=[gone], lease=480) == {gone}
+    assert claim(connection) is None
+    connection.exec_driver_sql("UPDATE delivery_batches SET alive_until = now() - interval '1 second'")
+    another = claim(connection)
+    assert another is not None
+    assert _take_back(connection).unsent == len(held)
+    assert claims.stamp(connection, token=batch.token, ids=sorted(held), lease=480) == frozenset()
+    free = "SELECT id FROM notification_events WHERE lock_token IS NULL"
+    assert held <= set(connection.exec_driver_sql(free).scalars())
+    kept = "SELECT id FROM notification_events WHERE lock_token = %(token)s"
+    assert connection.exec_driver_sql(kept, {"token": batch.token}).scalars().all() == [gone]
+
+
+def test_a_worker_that_says_so_lives_however_long_it_takes(connection: Connection) -> None:
+    customer_with(connection, 40, proven=False)
+    batch = claim(connection)
+    assert batch is not None
+    connection.exec_driver_sql("UPDATE delivery_batches SET alive_until = now() + interval '1 second'")
+    claims.keep(connection, [batch.token])
+    left = "SELECT extract(epoch FROM alive_until - now())::int FROM delivery_batches"
+    assert number(connection, left) >= 29
+    assert _take_back(connection).unsent == 0
+    assert claim(connection) is None
+
+
+def _take_back(connection: Connection) -> sweep.TakenBack:
+    return sweep.take_back(
+        connection, max_attempts=5, max_ambiguous=2, ambiguous_delay=300, fail_ambiguous=False
+    )
+
+
 def test_a_mail_whose_workers_vanish_is_tried_at_once_then_later_then_no_more(connection: Connection) -> None:
     """Kept apart by chance, an innocent mail does not meet its end with the one that kills the workers."""
     customer = customer_with(connection, 1)
@@ -230,9 +269,7 @@ def test_a_mail_whose_workers_vanish_is_tried_at_once_then_later_then_no_more(co
     for _ in range(sweep.MAX_LOST_CLAIMS):
         assert claim(connection) is not None
         connection.exec_driver_sql("UPDATE notification_events SET lease_until = now() - interval '1 second'")
-        sweep.take_back(
-            connection, max_attempts=5, max_ambiguous=2, ambiguous_delay=300, fail_ambiguous=False
-        )
+        _take_back(connection)
         wait = "SELECT extract(epoch FROM next_attempt_at - now())::float8 FROM notification_events"
         waits.append(connection.exec_driver_sql(wait).scalar_one())
         connection.exec_driver_sql("UPDATE notification_events SET next_attempt_at = now()")

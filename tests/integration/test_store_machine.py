@@ -68,8 +68,7 @@ LEFT JOIN smtp_breakers b ON b.server_id = l.server_id
 WHERE l.server_id <> coalesce(s.id, 0) OR b.server_id IS NULL
 """
 _CROWDED = """
-SELECT server_id FROM notification_events WHERE lock_token IS NOT NULL
-GROUP BY server_id HAVING count(DISTINCT lock_token) > %(connections)s
+SELECT server_id FROM delivery_batches WHERE alive_until > now() GROUP BY server_id HAVING count(*) > %(connections)s
 """
 _IN_NO_BATCH = """
 SELECT n.id FROM notification_events n WHERE n.lock_token IS NOT NULL AND NOT EXISTS (
@@ -86,6 +85,7 @@ UPDATE delivery_lanes SET next_due_at = next_due_at - %(seconds)s * interval '1 
 WHERE next_due_at < 'infinity';
 UPDATE smtp_breakers SET open_until = open_until - %(seconds)s * interval '1 second' WHERE open_until > '-infinity'
 """
+_SILENCE = "UPDATE delivery_batches SET alive_until = alive_until - %(seconds)s * interval '1 second'"
 
 
 def _settlement(end: str, mail: claims.Mail, *, stamped: bool) -> Settlement:
@@ -229,10 +229,18 @@ class Store(RuleBasedStateMachine):
                 assert row_id not in self.recorded_sent
                 self.recorded_sent.add(row_id)
 
-    @rule(seconds=st.sampled_from([1, 31, 61, 301, 4000, 86401]))
-    def time_passes(self, seconds: int) -> None:
+    @rule(seconds=st.sampled_from([1, 31, 61, 301, 4000, 86401]), silent=st.booleans())
+    def time_passes(self, seconds: int, *, silent: bool) -> None:
         for statement in _LATER.split(";"):
             self.db.exec_driver_sql(statement, {"seconds": seconds})
+        if silent:
+            self.db.exec_driver_sql(_SILENCE, {"seconds": seconds})
+        else:
+            claims.keep(self.db, self._living())
+
+    def _living(self) -> list[uuid.UUID]:
+        query = "SELECT token FROM delivery_batches WHERE alive_until > now()"
+        return list(self.db.exec_driver_sql(query).scalars())
 
     @rule()
     def the_sweeper_takes_back(self) -> None:
