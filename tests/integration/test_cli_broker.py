@@ -193,10 +193,10 @@ def test_what_is_discarded_is_the_letter_that_was_listed_among_more_than_were_sh
             mandatory=True,
         )
     oldest = [f"job-{number:02}" for number in range(38)]
-    for _look in range(3):
-        listed = cli("dead-letters", "list", "--limit", 5, "--json")
-        assert [row["id"] for row in listed.json] == oldest[:5]
-        assert listed.err == "the oldest 5 of 38; see more with --limit\n"
+    for limit in (5, 2, 1, 5):
+        listed = cli("dead-letters", "list", "--limit", limit, "--json")
+        assert [row["id"] for row in listed.json] == oldest[:limit]
+        assert listed.err == f"the oldest {limit} of 38; see more with --limit\n"
     assert cli("dead-letters", "show", "job-30", "--json").json[0]["body_head"] == "30"
     assert cli("dead-letters", "discard", "job-01", "--yes").out == "1 discarded\n"
     oldest.remove("job-01")
