@@ -1,10 +1,10 @@
 """Looking at the dead-letter queue, and emptying it with care (contract section 6, reliability section 6).
 
-Every command walks the whole queue: letters are fetched one by one and kept unsettled; those not chosen go back
-together. The broker puts them back in an order of its own (RabbitMQ 3.10 shuffles them as soon as they are more than
-32), so a place in the queue names no letter and tells no age: names are ids and digests, and the oldest letters are
-found by the time of their death. A walk sees as many letters as the queue held when it began, so a replayed event that
-dies again is not replayed a second time.
+Every command walks the whole queue: letters are fetched and kept unsettled; those not chosen go back together. The
+broker puts them back in an order of its own (RabbitMQ 3.10 behind those it got back before, and shuffled where they are
+more than 32), so a place in the queue names no letter and tells no age: names are ids and digests, and the oldest
+letters are found by the time of their death. A walk sees as many letters as the queue held when it began, so a replayed
+event that dies again is not replayed a second time.
 """
 
 from __future__ import annotations

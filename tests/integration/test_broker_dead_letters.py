@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -230,3 +231,23 @@ def test_a_walk_ends_where_somebody_else_took_the_rest(broker: BrokerObjects) ->
     with open_dead_letters(broker.url, broker.topology, silence=0.2) as letters:
         assert letters.discard(EVERYTHING, progress=take).count == 1
         assert letters.peek() == ([], 0)
+
+
+def test_two_who_walk_at_the_same_time_lose_and_mix_up_nothing(broker: BrokerObjects) -> None:
+    """Each sees what the other does not hold; a letter that neither names stays."""
+    number = 3 * BATCH
+    for one in range(number):
+        bury(broker, b"%d" % one, f"id-{one}", at=datetime(2026, 11, 23, tzinfo=UTC))
+
+    def walk(name: str) -> int:
+        with open_dead_letters(broker.url, broker.topology, silence=0.5) as letters:
+            return letters.discard(Selection(ids=frozenset({name}))).count
+
+    with ThreadPoolExecutor(2) as both:
+        gone = sum(both.map(walk, ["id-1", "id-250"]))
+    with open_dead_letters(broker.url, broker.topology) as letters:
+        assert letters.peek(1)[1] == number - gone
+        gone += letters.discard(Selection(ids=frozenset({"id-1", "id-250"}))).count
+        assert gone == 2
+        found, _total = letters.peek()
+    assert {one.id for one in found} == {f"id-{one}" for one in range(number) if one not in {1, 250}}
