@@ -311,13 +311,20 @@ class Delivery:
             attempt=mail.attempts + 1,
             result=verdict.kind.value,
             failure_reason=settlement.failure_reason,
-            retry_in=round(settlement.delay, 1) if settlement.delay is not None else None,
+            retry_in=_retry_in(verdict, settlement),
             smtp_code=reply.code if reply else None,
             error=settlement.message,
         )
 
 
 _LEVELS = {"sent": 20, "pending": 30, "failed": 30}  # INFO, WARNING, WARNING
+
+
+def _retry_in(verdict: Verdict, settlement: Settlement) -> float | None:
+    """Seconds until the next try; None where there is none, or where the breaker decides, which opens now."""
+    if settlement.delay is None or verdict.breaker == BreakerEffect.OPEN_CONFIG:
+        return None
+    return round(settlement.delay, 1)
 
 
 def _was_hung_up(fault: SmtpFault) -> bool:

@@ -82,6 +82,7 @@ class Metrics:
             for event_type in (*EVENT_TYPES, OTHER_TYPE)
             for outcome in INBOX_OUTCOMES
         }
+        self.rejections = 0  # of this process: a reason to count the dead letters again
         self._rejected = self._counter(
             "events_rejected",
             "Broker messages sent to the dead-letter queue, by reason.",
@@ -191,6 +192,7 @@ class Metrics:
     def event_rejected(self, reason: RejectionReason) -> None:
         """Count one broker message that went to the dead-letter queue."""
         self._rejected.labels(reason).inc()
+        self.rejections += 1
 
     def event_duplicate(self) -> None:
         """Count one job event that had been taken in before."""

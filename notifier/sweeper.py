@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from notifier.dead_letter_watch import DeadLetterWatch
 from notifier.domain.errors import DatabaseUnavailable
 from notifier.store import sweep
 from notifier.store.engine import OwnConnection
@@ -38,7 +39,8 @@ class Rounds:
     tell_held: float = 10.0
     lanes: float = 60.0
     measure: float = 5.0
-    dead_letters: float = 60.0
+    dead_letters: float = 5.0
+    dead_letters_unasked: float = 60.0  # where this process rejected nothing
 
 
 class Sweeper:
@@ -72,6 +74,7 @@ class Sweeper:
         self._stopping = stopping
         self._dead_letters: int | None = None
         rounds = rounds or Rounds()
+        self._letter_watch = DeadLetterWatch(interval=rounds.dead_letters_unasked)
         self._tasks: list[tuple[float, Callable[[], None]]] = [
             (rounds.take_back, self._take_back),
             (rounds.expire, self._expire),
@@ -138,6 +141,8 @@ class Sweeper:
             _log.warning("lanes_repaired", lanes=repaired)
 
     def _look_at_dead_letters(self) -> None:
+        if not self._letter_watch.due(rejections=self._metrics.rejections, now=self._clock()):
+            return
         self._dead_letters = self._count_dead_letters()
         if self._dead_letters is not None:
             self._metrics.dead_letters(self._dead_letters)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pika import BasicProperties, DeliveryMode
@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from pika.spec import Basic
 
 SHORT_DIGEST = 16  # hex digits that name a letter without a message id
+HEAD_BYTES = 4096  # of a body that a letter keeps: many letters are held at once
 # Written by the broker when a message dies, or telling it where else to route: not for a second life.
 _BROKER_HEADERS = frozenset({"CC", "BCC", "x-death", "x-delivery-count"})
 _BROKER_HEADER_PREFIXES = ("x-first-death-", "x-last-death-")
+_NO_TIME = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Death:
-    """What the broker wrote about the last death; for people to read, nothing decides by it (D9)."""
+    """What the broker wrote about the last death; for people to read, and for the order of lists (D9)."""
 
     reason: str | None = None
     queue: str | None = None
@@ -35,13 +37,13 @@ class Death:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeadLetter:
-    """One broker message in the dead-letter queue. `position` counts from 1, the oldest.
+    """One broker message in the dead-letter queue; `message` has only the first `HEAD_BYTES` of the body's `size`.
 
-    `body_sha256` (hex) joins it with `rejected_events.body_sha256`.
+    `body_sha256` (hex) is that of the whole body and joins it with `rejected_events.body_sha256`.
     """
 
-    position: int
     message: BrokerMessage
+    size: int
     body_sha256: str
     death: Death
 
@@ -55,28 +57,59 @@ class DeadLetter:
         """Everything this letter answers to."""
         return frozenset({self.id, self.body_sha256, self.body_sha256[:SHORT_DIGEST]})
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What tells it from every other letter, save one with the same content."""
+        return (self.id, self.body_sha256)
+
+    @property
+    def age(self) -> tuple[bool, datetime, tuple[str, str]]:
+        """Sorts letters from the oldest on; those that did not die in a queue, and have no time, come last.
+
+        The broker gives no better order: what was looked at goes back to the queue shuffled. It notes whole seconds, so
+        the identity makes two looks at letters of one second agree.
+        """
+        return (self.death.at is None, self.death.at or _NO_TIME, self.identity)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """Which letters are meant: all of them, or those at these positions or with these ids."""
+    """Which letters are meant: all of them, or those that answer to these names.
+
+    `among` limits both to letters of these identities: those that somebody saw before saying yes.
+    """
 
     everything: bool = False
-    positions: frozenset[int] = frozenset()
     ids: frozenset[str] = frozenset()
+    among: frozenset[tuple[str, str]] | None = None
 
     def matches(self, letter: DeadLetter) -> bool:
         """Whether `letter` is meant."""
-        return self.everything or letter.position in self.positions or bool(self.ids & letter.names)
+        named = self.everything or bool(self.ids & letter.names)
+        return named and (self.among is None or letter.identity in self.among)
 
-    @property
-    def last_position(self) -> int | None:
-        """The position behind which nothing can match; None when every letter must be looked at."""
-        return None if self.everything or self.ids else max(self.positions, default=0)
+
+class Oldest:
+    """Keeps the oldest `limit` of the letters added, however many they are; all of them when None."""
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self._kept: list[DeadLetter] = []
+
+    def add(self, letter: DeadLetter) -> None:
+        """Take one more letter into account."""
+        self._kept.append(letter)
+        if self._limit is not None and len(self._kept) >= 2 * self._limit:
+            self._kept = self.letters()
+
+    def letters(self) -> list[DeadLetter]:
+        """Return the letters kept, the oldest first."""
+        return sorted(self._kept, key=lambda one: one.age)[: self._limit]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Handled:
-    """What a replay or discard did. `missing`: positions and ids that no letter answered to."""
+    """What a replay or discard did. `missing`: names that no letter answered to."""
 
     count: int
     missing: tuple[str, ...] = ()
@@ -122,18 +155,18 @@ def last_death(headers: Mapping[str, object]) -> Death:
     )
 
 
-def read_letter(position: int, method: Basic.GetOk, properties: BasicProperties, body: bytes) -> DeadLetter:
-    """Make a letter of what basic.get returned."""
+def read_letter(method: Basic.GetOk | Basic.Deliver, properties: BasicProperties, body: bytes) -> DeadLetter:
+    """Make a letter of what the broker handed out."""
     message = from_pika(
         properties,
-        body,
+        body[:HEAD_BYTES],
         exchange=method.exchange or "",
         routing_key=method.routing_key or "",
         redelivered=bool(method.redelivered),
     )
     return DeadLetter(
-        position=position,
         message=message,
+        size=len(body),
         body_sha256=hashlib.sha256(body).hexdigest(),
         death=last_death(message.headers),
     )

@@ -2,66 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from notifier import wiring
-from notifier.broker.dead_letters import DeadLetters, open_dead_letters
-from notifier.broker.letters import Handled, Selection
+from notifier.broker.dead_letters import open_dead_letters
+from notifier.broker.letters import Selection
 from notifier.cli import database
 from notifier.cli.arguments import confirm, yes_option
-from notifier.cli.output import json_option
+from notifier.cli.output import cell, json_option
 from notifier.cli.program import FAILED
 from notifier.domain.errors import DatabaseUnavailable
 from notifier.domain.masking import mask_json_source
 from notifier.store import rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from notifier.broker.letters import DeadLetter
+    from notifier.broker.dead_letters import DeadLetters
+    from notifier.broker.letters import DeadLetter, Handled
     from notifier.cli.output import Output
     from notifier.cli.program import Context
     from notifier.store.rejected import Rejected
 
-_COLUMNS = ("position", "id", "reason", "received_at", "bytes")
-_SHOWN_BYTES = 4096
-_MOST_LETTERS = click.IntRange(1, 10_000_000)
-
-_Walk = Callable[[DeadLetters, Selection, Callable[[int, int], None]], Handled]
+_COLUMNS = ("id", "reason", "received_at", "bytes")
+_ASKED_ABOUT = 20  # letters that a question shows at most
 
 
 @click.group("dead-letters")
 def dead_letters() -> None:
     """Look at broker messages that could not be accepted; replay or discard them.
 
-    A letter is named by its id (the first column but one of the list) or, with --position, by its place in the queue.
+    A letter is named by its id (the first column of the list) or its body_sha256; an id that several letters share
+    means all of them. Each command takes the whole queue in hand and gives back what it leaves: meanwhile another such
+    command sees fewer letters.
     """
 
 
 def _choosing(command: Callable[..., object]) -> Callable[..., object]:
     for option in (
         click.option("--all", "everything", is_flag=True, help="All letters."),
-        click.option(
-            "--position",
-            "positions",
-            type=_MOST_LETTERS,
-            multiple=True,
-            help="The letter at this place; repeatable.",
-        ),
         click.argument("ids", nargs=-1, metavar="[ID]..."),
     ):
         command = option(command)
     return command
 
 
-def _selection(ids: Sequence[str], positions: Sequence[int], *, everything: bool) -> Selection:
-    if everything == bool(ids or positions):
-        raise click.UsageError("name letters by id or --position, or all of them with --all")
-    return Selection(everything=everything, ids=frozenset(ids), positions=frozenset(positions))
+def _selection(ids: Sequence[str], *, everything: bool) -> Selection:
+    if everything == bool(ids):
+        raise click.UsageError("name letters by id, or all of them with --all")
+    return Selection(everything=everything, ids=frozenset(ids))
 
 
 @dead_letters.command("list")
@@ -71,11 +64,10 @@ def _selection(ids: Sequence[str], positions: Sequence[int], *, everything: bool
 @json_option
 @click.pass_obj
 def list_letters(context: Context, *, limit: int, as_json: bool) -> None:
-    """List the oldest dead letters with the reason of their rejection. The queue stays as it is."""
+    """List the oldest dead letters with the reason of their rejection. They stay in the queue."""
     out = context.output(as_json=as_json)
-    with _opened(context) as letters:
-        total = letters.depth()
-        found = letters.peek(limit)
+    with _walking(context, out) as (letters, progress):
+        found, total = letters.peek(limit, progress=progress)
     reasons = _reasons(context, found, out)
     out.table(
         [_summary(one, reasons.get(one.body_sha256)) for one in found], _COLUMNS, empty="no dead letters"
@@ -88,14 +80,11 @@ def list_letters(context: Context, *, limit: int, as_json: bool) -> None:
 @_choosing
 @json_option
 @click.pass_obj
-def show(
-    context: Context, *, ids: tuple[str, ...], positions: tuple[int, ...], everything: bool, as_json: bool
-) -> int | None:
+def show(context: Context, *, ids: tuple[str, ...], everything: bool, as_json: bool) -> int | None:
     """Show letters whole: why they were rejected, where they came from, how their body begins (secrets masked)."""
     out = context.output(as_json=as_json)
-    selection = _selection(ids, positions, everything=everything)
-    with _opened(context) as letters:
-        found = letters.show(selection)
+    selection = _selection(ids, everything=everything)
+    found = _found(context, selection, out)
     reasons = _reasons(context, found, out)
     details = [_details(one, reasons.get(one.body_sha256)) for one in found]
     if as_json:
@@ -106,8 +95,7 @@ def show(
         out.record(detail)
     if everything and not found:
         out.line("no dead letters")
-    missing = [one for one in ids if one not in {letter.id for letter in found}]
-    missing += [f"at position {one}" for one in positions if one not in {letter.position for letter in found}]
+    missing = sorted(selection.ids.difference(*(one.names for one in found)))
     _tell_missing(out, missing)
     return FAILED if missing else None
 
@@ -118,25 +106,19 @@ def show(
 @json_option
 @click.pass_obj
 def replay(
-    context: Context,
-    *,
-    ids: tuple[str, ...],
-    positions: tuple[int, ...],
-    everything: bool,
-    yes: bool,
-    as_json: bool,
+    context: Context, *, ids: tuple[str, ...], everything: bool, yes: bool, as_json: bool
 ) -> int | None:
-    """Give letters back to the worker's queue. An event that was accepted meanwhile makes no second mail."""
-    selection = _selection(ids, positions, everything=everything)
-    return _handle(
-        context,
-        selection,
-        lambda letters, chosen, progress: letters.replay(chosen, progress=progress),
-        verb="replayed",
-        question="Replay all dead letters?" if everything else None,
-        yes=yes,
-        as_json=as_json,
-    )
+    """Give letters back to the worker's queue. An event that was accepted meanwhile makes no second mail.
+
+    It asks before it replays all.
+    """
+    selection = _selection(ids, everything=everything)
+    out = context.output(as_json=as_json)
+    if everything:
+        confirm("Replay all dead letters?", yes=yes)
+    with _walking(context, out) as (letters, progress):
+        handled = letters.replay(selection, progress=progress)
+    return _tell_handled(out, handled, verb="replayed")
 
 
 @dead_letters.command("discard")
@@ -145,44 +127,40 @@ def replay(
 @json_option
 @click.pass_obj
 def discard(
-    context: Context,
-    *,
-    ids: tuple[str, ...],
-    positions: tuple[int, ...],
-    everything: bool,
-    yes: bool,
-    as_json: bool,
+    context: Context, *, ids: tuple[str, ...], everything: bool, yes: bool, as_json: bool
 ) -> int | None:
     """Delete letters for good. Their rows in rejected_events stay until notifier maintain."""
-    selection = _selection(ids, positions, everything=everything)
-    return _handle(
-        context,
-        selection,
-        lambda letters, chosen, progress: letters.discard(chosen, progress=progress),
-        verb="discarded",
-        question="Delete all dead letters for good?" if everything else None,
-        yes=yes,
-        as_json=as_json,
-    )
-
-
-def _handle(
-    context: Context,
-    selection: Selection,
-    walk: _Walk,
-    *,
-    verb: str,
-    question: str | None,
-    yes: bool,
-    as_json: bool,
-) -> int | None:
+    selection = _selection(ids, everything=everything)
     out = context.output(as_json=as_json)
-    if question is not None:
-        confirm(question, yes=yes)
-    with _opened(context) as letters, out.progress("dead letters", total=letters.depth()) as step:
-        handled = walk(letters, selection, lambda _done, _total: step(1))
+    if everything:
+        confirm("Delete all dead letters for good?", yes=yes)
+    elif not yes:
+        selection = _agreed(context, selection, out)
+    with _walking(context, out) as (letters, progress):
+        handled = letters.discard(selection, progress=progress)
+    return _tell_handled(out, handled, verb="discarded")
+
+
+def _agreed(context: Context, selection: Selection, out: Output) -> Selection:
+    """Show the letters that would be deleted and ask; limit the selection to them, whatever comes in meanwhile."""
+    found = _found(context, selection, out)
+    reasons = _reasons(context, found, out)
+    for letter in found[:_ASKED_ABOUT]:
+        row = _summary(letter, reasons.get(letter.body_sha256))
+        out.note("  ".join(f"{name} {cell(row[name])}" for name in _COLUMNS))
+    if len(found) > _ASKED_ABOUT:
+        out.note(f"and {len(found) - _ASKED_ABOUT} more")
+    if found:
+        confirm(
+            f"Delete {'this dead letter' if len(found) == 1 else f'these {len(found)} dead letters'} for good?",
+            yes=False,
+        )
+    return replace(selection, among=frozenset(one.identity for one in found))
+
+
+def _tell_handled(out: Output, handled: Handled, *, verb: str) -> int | None:
     _tell_missing(out, handled.missing)
-    if as_json:
+    if out.as_json:
         out.json({verb: handled.count, "missing": list(handled.missing)})
     out.line(f"{handled.count} {verb}")
     return FAILED if handled.missing else None
@@ -190,13 +168,23 @@ def _handle(
 
 def _tell_missing(out: Output, names: Iterable[str]) -> None:
     for name in names:
-        hint = f" (its place in the list is --position {name})" if name.isdecimal() else ""
-        out.note(f"there is no dead letter {name}; notifier dead-letters list shows what there is{hint}")
+        out.note(f"there is no dead letter {name}; notifier dead-letters list shows what there is")
 
 
-def _opened(context: Context) -> AbstractContextManager[DeadLetters]:
-    broker = context.settings.rabbitmq
-    return open_dead_letters(broker.url.get_secret_value(), wiring.topology(context.settings))
+def _found(context: Context, selection: Selection, out: Output) -> list[DeadLetter]:
+    with _walking(context, out) as (letters, progress):
+        return letters.show(selection, progress=progress)
+
+
+@contextmanager
+def _walking(context: Context, out: Output) -> Iterator[tuple[DeadLetters, Callable[[int, int], None]]]:
+    """Yield the queue and what to tell of each step through it."""
+    url = context.settings.rabbitmq.url.get_secret_value()
+    with (
+        open_dead_letters(url, wiring.topology(context.settings)) as letters,
+        out.progress("dead letters", total=letters.depth()) as step,
+    ):
+        yield letters, lambda _done, _total: step(1)
 
 
 def _reasons(context: Context, letters: Sequence[DeadLetter], out: Output) -> dict[str, Rejected]:
@@ -214,12 +202,11 @@ def _reasons(context: Context, letters: Sequence[DeadLetter], out: Output) -> di
 
 def _summary(letter: DeadLetter, row: Rejected | None) -> dict[str, object]:
     return {
-        "position": letter.position,
         "id": letter.id,
         # Without a row the broker itself gave it up, for one of the reasons it knows (such as delivery_limit).
         "reason": row.reason if row else letter.death.reason,
         "received_at": row.received_at if row else letter.death.at,
-        "bytes": len(letter.message.body),
+        "bytes": letter.size,
         "event_id": row.event_id if row else None,
         "detail": row.detail if row else None,
         "body_sha256": letter.body_sha256,
@@ -228,7 +215,7 @@ def _summary(letter: DeadLetter, row: Rejected | None) -> dict[str, object]:
 
 def _details(letter: DeadLetter, row: Rejected | None) -> dict[str, object]:
     message, death = letter.message, letter.death
-    head = mask_json_source(message.body[:_SHOWN_BYTES].decode("utf-8", "replace"))
+    head = mask_json_source(message.body.decode("utf-8", "replace"))
     return {
         **_summary(letter, row),
         "rejected_event": row.id if row else None,

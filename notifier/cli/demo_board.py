@@ -163,6 +163,7 @@ def suggestions(out: Output, stage: Stage) -> None:
     out.line("")
     out.line("try, in another terminal:")
     out.line(f"  export NOTIFIER_CONFIG={shlex.quote(str(stage.folder.config))}")
+    out.line(f"  export AMQP_URL={shlex.quote(stage.broker.url)}")  # what the documents' programs read
     if not shutil.which("notifier"):
         out.line(f"  export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH")
     for rest in (

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from notifier.explanation import Explanation, ServerState, Verdict
 
 _COLUMNS = ("user", "role", "mail", "why")
-_STORED_COLUMNS = ("user", "role", "mail", "why", "then", "in the log")
+_STORED_COLUMNS = ("user", "role", "mail", "then", "in the log", "why")  # last: it may be long
 
 
 @click.command("explain")

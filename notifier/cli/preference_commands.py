@@ -13,7 +13,8 @@ from notifier import preference_import, wiring
 from notifier.cli import database, preference_files
 from notifier.cli.arguments import ID, paging, tell_rest
 from notifier.cli.output import json_option
-from notifier.domain.errors import NotFound
+from notifier.cli.program import WrongArguments
+from notifier.domain.errors import InvalidInput, NotFound
 from notifier.domain.preferences import PreferenceRequest
 from notifier.domain.vocabulary import EVENT_TYPES
 from notifier.store import preferences as store
@@ -122,8 +123,11 @@ def set_preference(
         job_types=job_types,
     )
     settings = context.settings
-    with database.engine(settings) as engine, engine.begin() as connection:
-        saved = store.save(connection, request, rules=wiring.recipient_rules(settings))
+    try:
+        with database.engine(settings) as engine, engine.begin() as connection:
+            saved = store.save(connection, request, rules=wiring.recipient_rules(settings))
+    except InvalidInput as exc:
+        raise WrongArguments(exc.problems) from exc
     context.output(as_json=as_json).record(asdict(saved))
 
 

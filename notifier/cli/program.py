@@ -73,6 +73,10 @@ class Context:
         return Output(as_json=as_json, stdout=sys.stdout, stderr=sys.stderr)
 
 
+class WrongArguments(InvalidInput):
+    """Arguments of a command ask for what the rules forbid: wrong usage, unlike a file that does."""
+
+
 class LazyGroup(click.Group):
     """A group whose sub-commands are imported when they are used, so that `--help` is quick."""
 
@@ -153,4 +157,6 @@ def _tell(error: NotifierError) -> int:
         problems = [f"{field}: {text}" for field, texts in error.problems.items() for text in texts]
     for problem in problems:
         click.echo(f"notifier: {shown(problem)}", err=True)
+    if isinstance(error, WrongArguments):
+        return USAGE
     return CONFIGURATION if isinstance(error, ConfigurationError) else FAILED

@@ -13,11 +13,12 @@ from notifier import server_trial, wiring
 from notifier.cli import database
 from notifier.cli.arguments import ID, confirm, operator, paging, tell_rest, yes_option
 from notifier.cli.output import json_option
-from notifier.cli.program import FAILED
+from notifier.cli.program import FAILED, WrongArguments
 from notifier.cli.smtp_settings_options import Given, flag, settings_options, smtp_change
 from notifier.domain.errors import InvalidInput
 from notifier.domain.smtp_settings import MASK
 from notifier.rendering.renderer import Renderer
+from notifier.smtp.policy import denies
 from notifier.store import smtp_configs
 from notifier.store.pages import Slice
 
@@ -77,9 +78,13 @@ def set_server(context: Context, *, customer_id: int, as_json: bool, **given: Un
         with database.engine(settings) as engine, engine.begin() as connection:
             saved = smtp_configs.save(connection, customer_id, change, box=wiring.secret_box(settings))
     except InvalidInput as exc:
-        raise exc.renamed({field: flag(field) for field in exc.problems}) from exc
+        raise WrongArguments({flag(field, change): texts for field, texts in exc.problems.items()}) from exc
     out = context.output(as_json=as_json)
     out.record(_facts(saved))
+    if denies(settings.delivery.denied_networks, saved.host):
+        out.note(
+            f"no mail can be sent: delivery.denied_networks forbids {saved.host}; see notifier smtp test"
+        )
     if not saved.enabled:
         out.note(f"it is disabled: customer {customer_id} gets no mail until notifier smtp set --enabled")
     elif saved.username and not saved.password:
@@ -124,7 +129,9 @@ def test(context: Context, *, customer_id: int, to_address: str, by: str | None,
         try:
             tested = trial.run(customer_id, to_address, requested_by=by or operator(), now=datetime.now(UTC))
         except InvalidInput as exc:
-            raise InvalidInput({"--to": [text for texts in exc.problems.values() for text in texts]}) from exc
+            raise WrongArguments(
+                {"--to": [text for texts in exc.problems.values() for text in texts]}
+            ) from exc
     rows: list[dict[str, object]] = [
         {
             "stage": one.name,

@@ -122,7 +122,11 @@ def _password(given: Given) -> str | Unset | None:
     return password
 
 
-def flag(field: str) -> str:
-    """Return the option that sets a field."""
-    names = {"password": "--password-stdin", "ca_certificate": "--ca-file"}
+def flag(field: str, change: SmtpChange) -> str:
+    """Return the option that sets a field, or sets right that it is missing in `change`."""
+    given = isinstance(change.password, str)
+    names = {
+        "password": "--password-stdin" if given else "--password-stdin, --ask-password or --no-password",
+        "ca_certificate": "--ca-file",
+    }
     return names.get(field) or f"--{field.replace('_', '-')}"

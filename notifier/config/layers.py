@@ -45,9 +45,11 @@ def defaults() -> Mapping[KeyPath, object]:
 
 def unknown(name: str, known: Mapping[str, object], kind: str) -> str:
     """Say that `name` is not known, with the nearest known name or all of a short list."""
-    near = get_close_matches(name, known, n=1)
+    # Without the prefix, which makes every variable look like every other.
+    by_rest = {one.removeprefix(PREFIX): one for one in known}
+    near = get_close_matches(name.removeprefix(PREFIX), by_rest, n=1)
     if near:
-        return f"unknown {kind}; did you mean {near[0]}?"
+        return f"unknown {kind}; did you mean {by_rest[near[0]]}?"
     if kind in ("section", "key"):
         return f"unknown {kind}; there are {', '.join(known)}"
     return f"unknown {kind}; the names are {PREFIX}<SECTION>__<KEY>, as in {PREFIX}SMTP__HOST"

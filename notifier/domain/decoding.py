@@ -109,7 +109,7 @@ def _cleaned_object(pairs: Iterable[tuple[str, Json]]) -> Json:
 def _integer(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
         raise InvalidEvent(
-            "bad_json", f"an integer of {len(digits)} digits; at most {MAX_DIGITS} are accepted"
+            "bad_number", f"an integer of {len(digits)} digits; at most {MAX_DIGITS} are accepted"
         )
     return int(digits)
 

@@ -117,7 +117,7 @@ def _tls(asked: dict[str, Any], problems: dict[str, list[str]]) -> dict[str, boo
 def _ask_for_password(stored: SmtpSettings, settings: SmtpSettings) -> None:
     differing = [name for name in _ASK_AGAIN if _comparable(stored, name) != _comparable(settings, name)]
     if differing:
-        cure = "give the password again, so that it cannot be led to another server"
+        cure = "give the password again, so that it cannot be led to another server, or remove the stored one"
         text = f"{', '.join(differing)} changed: {cure}"
         raise InvalidInput({"password": [text]})
 

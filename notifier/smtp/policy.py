@@ -82,6 +82,15 @@ def is_denied(address: IpAddress, networks: Sequence[IpNetwork]) -> bool:
     )
 
 
+def denies(networks: Sequence[IpNetwork], host: str) -> bool:
+    """Say whether a host is denied that needs no resolver: an address, or localhost."""
+    try:
+        address = ipaddress.ip_address("127.0.0.1" if host.lower() == "localhost" else host)
+    except ValueError:
+        return False
+    return is_denied(address, networks)
+
+
 def unwrapped(address: IpAddress) -> tuple[IpAddress, ...]:
     """Return the address and every IPv4 address wrapped in it: mapped, NAT64, 6to4, Teredo (B49)."""
     if isinstance(address, ipaddress.IPv4Address):

@@ -71,9 +71,11 @@ WHERE n.id IN (
 """
 
 _ADOPT_DEFAULT = """
-UPDATE smtp_breakers SET settings_hash = %(hash)s, open_until = '-infinity', failures = 0, refusals = 0, trips = 0,
+UPDATE smtp_breakers b SET settings_hash = %(hash)s, open_until = '-infinity', failures = 0, refusals = 0, trips = 0,
     proven = false, last_error = NULL, last_reason = NULL
-WHERE server_id = 0 AND settings_hash IS DISTINCT FROM %(hash)s
+FROM (SELECT settings_hash FROM smtp_breakers WHERE server_id = 0) before
+WHERE b.server_id = 0 AND b.settings_hash IS DISTINCT FROM %(hash)s
+RETURNING before.settings_hash IS NOT NULL
 """
 
 _WAKE_LANES = """
@@ -138,11 +140,11 @@ def fault(
 
 
 def adopt_default(connection: Connection, settings_hash: bytes) -> bool:
-    """At start: a changed [smtp] section closes the breaker of server 0. True when it had changed."""
-    changed = connection.exec_driver_sql(_ADOPT_DEFAULT, {"hash": settings_hash}).rowcount > 0
-    if changed:
+    """At start: a changed [smtp] section closes the breaker of server 0. True when there was another before."""
+    changed: bool | None = connection.exec_driver_sql(_ADOPT_DEFAULT, {"hash": settings_hash}).scalar()
+    if changed is not None:
         connection.exec_driver_sql(_WAKE_LANES, {"server": 0})
-    return changed
+    return bool(changed)
 
 
 def open_breakers(connection: Connection) -> list[OpenBreaker]:

@@ -157,8 +157,11 @@ def test_ctrl_c_ends_the_demo_and_everything_it_started(demos: list[Demo], folde
     assert "as expected: 11 rows, 10 sent, 1 failed" in demo.output
     inbox = re.search(r"^inbox +(http://\S+)", demo.output, re.MULTILINE)
     health = re.search(r"^health +(http://\S+)", demo.output, re.MULTILINE)
+    broker = re.search(r"^broker +(amqp://\S+)", demo.output, re.MULTILINE)
     assert inbox is not None
     assert health is not None
+    assert broker is not None
+    assert f"\n  export AMQP_URL={broker[1]}\n" in demo.output  # what the documents' programs read
     with urllib.request.urlopen(inbox[1]) as page:  # noqa: S310 - loopback
         assert "security@acme.example" in page.read().decode()
     with urllib.request.urlopen(health[1]) as page:  # noqa: S310 - loopback

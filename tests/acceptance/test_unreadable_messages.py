@@ -112,6 +112,10 @@ def test_every_kind_of_unreadable_message_is_dead_lettered_with_its_reason_while
     wait_until(
         lambda: world.depth(world.topology.dead_letter_queue) >= len(UNREADABLE) + 1, 60, "the dead letters"
     )
+    dead = world.depth(world.topology.dead_letter_queue)
+    wait_until(
+        lambda: (json.loads(field.worker.get("/healthz")[1])["dead_letters"] or 0) >= dead, 25, "its count"
+    )
     letters = _letters(field)
     for body, reason in UNREADABLE.values():
         assert letters[hashlib.sha256(body).hexdigest()]["reason"] == reason

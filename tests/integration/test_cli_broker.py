@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pika import BasicProperties
 
 from notifier.broker import topology
 from notifier.store import inbox
@@ -120,7 +122,7 @@ def test_dead_letters_are_listed_with_their_reason_and_stay(
 ) -> None:
     dead(objects, connection, b"nonsense")
     (row,) = cli("dead-letters", "list", "--json").json
-    assert (row["position"], row["reason"], row["bytes"]) == (1, "bad_json", 8)
+    assert (row["reason"], row["bytes"]) == ("bad_json", 8)
     assert row["id"] == hashlib.sha256(b"nonsense").hexdigest()[:16]
     assert "bad_json" in cli("dead-letters", "list").out
     assert objects.depth(objects.topology.dead_letter_queue) == 1
@@ -129,8 +131,10 @@ def test_dead_letters_are_listed_with_their_reason_and_stay(
 def test_a_dead_letter_is_shown_with_its_secrets_masked(
     cli: CommandLine, objects: BrokerObjects, connection: Connection
 ) -> None:
-    dead(objects, connection, b'{"error": "snmp-server community s3cretRO ro"')
-    shown = cli("dead-letters", "show", "--position", 1)
+    body = b'{"error": "snmp-server community s3cretRO ro"'
+    dead(objects, connection, body)
+    shown = cli("dead-letters", "show", hashlib.sha256(body).hexdigest())
+    assert (shown.code, shown.err) == (0, "")
     assert "Expecting value at line 1" in shown.out
     assert "snmp-server community" in shown.out
     assert "s3cretRO" not in shown.out
@@ -153,29 +157,72 @@ def test_a_replayed_letter_goes_back_to_the_worker_and_a_discarded_one_is_gone(
     two = hashlib.sha256(b"two").hexdigest()
     assert cli("dead-letters", "replay", two, "--json").json == {"replayed": 1, "missing": []}
     assert [body for body, _ in objects.take(objects.topology.queue)] == [b"two"]
-    assert cli("dead-letters", "discard", "--position", 1).out == "1 discarded\n"
+    one = hashlib.sha256(b"one").hexdigest()[:16]
+    assert cli("dead-letters", "discard", one, "--yes").out == "1 discarded\n"
     missing = cli("dead-letters", "discard", two)
-    assert (missing.code, f"there is no dead letter {two}" in missing.err) == (1, True)
-    shown = cli("dead-letters", "show", two, "1", "--position", 1, "--position", 9)
-    assert (shown.code, shown.out.splitlines()[0].split()) == (1, ["position", "1"])
+    assert (missing.code, missing.out, f"there is no dead letter {two}" in missing.err) == (
+        1,
+        "0 discarded\n",
+        True,
+    )
+    three = hashlib.sha256(b"three").hexdigest()
+    shown = cli("dead-letters", "show", two, "1", three)
+    assert (shown.code, shown.out.splitlines()[0].split()) == (1, ["id", three[:16]])
     assert [line.partition(";")[0] for line in shown.err.splitlines()] == [
-        f"there is no dead letter {two}",
-        "there is no dead letter 1",
-        "there is no dead letter at position 9",
+        f"there is no dead letter {name}" for name in sorted((two, "1"))
     ]
-    assert "its place in the list is --position 1)" in shown.err
     assert cli("dead-letters", "replay", "--all").code == 2
     assert cli("dead-letters", "replay", "--all", "--yes").out == "1 replayed\n"
     assert [body for body, _ in objects.take(objects.topology.queue)] == [b"three"]
     assert cli("dead-letters", "list").out == "no dead letters\n"
-    assert cli("dead-letters", "show", "--position", 1).code == 1
+    assert cli("dead-letters", "show", three).code == 1
     assert (cli("dead-letters", "show", "--all").out) == "no dead letters\n"
 
 
+def test_what_is_discarded_is_the_letter_that_was_listed_among_more_than_were_shown(
+    cli: CommandLine, objects: BrokerObjects
+) -> None:
+    """A look at some letters moves them in the queue, so no place in it names a letter."""
+    for number in range(38):
+        death = {"time": datetime(2026, 11, 23, 4, 0, number, tzinfo=UTC)}
+        objects.channel.basic_publish(
+            "",
+            objects.topology.dead_letter_queue,
+            b"%d" % number,
+            BasicProperties(message_id=f"job-{number:02}", delivery_mode=2, headers={"x-death": [death]}),
+            mandatory=True,
+        )
+    oldest = [f"job-{number:02}" for number in range(38)]
+    for limit in (5, 2, 1, 5):
+        listed = cli("dead-letters", "list", "--limit", limit, "--json")
+        assert [row["id"] for row in listed.json] == oldest[:limit]
+        assert listed.err == f"the oldest {limit} of 38; see more with --limit\n"
+    assert cli("dead-letters", "show", "job-30", "--json").json[0]["body_head"] == "30"
+    assert cli("dead-letters", "discard", "job-01", "--yes").out == "1 discarded\n"
+    oldest.remove("job-01")
+    assert [row["id"] for row in cli("dead-letters", "list", "--limit", 100, "--json").json] == oldest
+
+
+def test_discarding_one_letter_shows_it_and_asks(
+    cli: CommandLine, objects: BrokerObjects, connection: Connection
+) -> None:
+    dead(objects, connection, b"one", b"two")
+    one, two = (hashlib.sha256(body).hexdigest()[:16] for body in (b"one", b"two"))
+    nobody = cli("dead-letters", "discard", one)
+    assert (nobody.code, objects.depth(objects.topology.dead_letter_queue)) == (2, 2)
+    assert nobody.err.startswith(f"id {one}  reason bad_json  ")
+    assert "Delete this dead letter for good? Nobody can be asked here; add --yes." in nobody.err
+    refused = cli("dead-letters", "discard", one, two, answer="n")
+    assert (refused.code, "Delete these 2 dead letters for good?" in refused.err) == (1, True)
+    assert len(cli("dead-letters", "list", "--json").json) == 2
+    assert cli("dead-letters", "discard", one, two, answer="y").out == "2 discarded\n"
+    assert objects.depth(objects.topology.dead_letter_queue) == 0
+
+
 def test_letters_must_be_named(cli: CommandLine) -> None:
-    for args in ((), ("--all", "--position", 1)):
+    for args in ((), ("--all", "job-1")):
         result = cli("dead-letters", "discard", *args)
-        assert (result.code, "name letters by id or --position" in result.err) == (2, True)
+        assert (result.code, "name letters by id, or all of them" in result.err) == (2, True)
 
 
 def test_check_is_content_with_what_a_worker_needs_and_changes_nothing(

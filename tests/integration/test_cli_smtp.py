@@ -76,8 +76,27 @@ def test_another_host_needs_the_password_again_and_the_flag_is_named(
     customer = add_customer(connection)
     configure(cli, customer)
     result = cli("smtp", "set", customer, "--host", "elsewhere.example")
-    assert result.code == 1
-    assert result.err.startswith("notifier: --password-stdin: host changed: give the password again")
+    assert result.code == 2
+    ways = "--password-stdin, --ask-password or --no-password"
+    assert result.err.startswith(f"notifier: {ways}: host changed: give the password again")
+    assert "or remove the stored one" in result.err
+    login_less = ("smtp", "set", customer, "--no-use-tls", "--use-ssl", "--username", "")
+    assert cli(*login_less).code == 2
+    assert cli(*login_less, "--no-password").code == 0
+    long = cli("smtp", "set", customer, "--password-stdin", stdin="x" * 501)
+    assert (long.code, long.err.startswith("notifier: --password-stdin: is longer")) == (2, True)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::ffff:127.0.0.1"])
+def test_a_host_that_the_configuration_forbids_is_stored_with_a_warning(
+    cli: CommandLine, connection: Connection, host: str
+) -> None:
+    customer = add_customer(connection)
+    server = ("smtp", "set", customer, "--host", host, "--from-email", "a@b.example")
+    told = cli(*server)
+    assert (told.code, "delivery.denied_networks forbids" in told.err) == (0, True)
+    cli.configure({"DELIVERY__DENIED_NETWORKS": "multicast"})
+    assert cli(*server).err == ""
 
 
 def test_contradicting_flags_are_wrong_usage(cli: CommandLine, connection: Connection) -> None:
@@ -95,7 +114,7 @@ def test_contradicting_flags_are_wrong_usage(cli: CommandLine, connection: Conne
 
 def test_every_fault_of_a_new_server_is_told_at_once(cli: CommandLine, connection: Connection) -> None:
     result = cli("smtp", "set", add_customer(connection), "--from-email", "nobody")
-    assert result.code == 1
+    assert result.code == 2
     assert "notifier: --from-email: " in result.err
     assert "notifier: --host: is missing" in result.err
 
@@ -218,8 +237,8 @@ def test_a_sender_address_that_is_none_is_blamed_on_its_setting(
 def test_a_test_mail_goes_only_where_mails_may_go(cli: CommandLine, connection: Connection) -> None:
     customer = add_customer(connection)
     cli.configure({"RECIPIENTS__ALLOWED_DOMAINS": "acme.example"})
-    assert cli("smtp", "test", customer, "--to", "anna@example.org").code == 1
-    assert cli("smtp", "test", customer, "--to", "nobody").code == 1
+    assert cli("smtp", "test", customer, "--to", "anna@example.org").code == 2
+    assert cli("smtp", "test", customer, "--to", "nobody").code == 2
     assert cli("smtp", "test", 99, "--to", "a@acme.example").err.startswith(
         "notifier: there is no customer 99"
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from notifier.composing import Composed
 from notifier.crashpoints import Crashpoint
@@ -299,6 +300,17 @@ def test_a_server_out_of_reach_costs_no_attempt_and_three_times_opens_its_breake
     assert bench.rows() == [FREE]
     assert bench.value("SELECT open_until > now() FROM smtp_breakers WHERE server_id = 0") is True
     assert bench.delivery.claim(bench.database, uuid4(), unproven=True) is None
+
+
+def test_the_log_names_no_time_of_the_next_try_where_the_breaker_decides(bench: Bench) -> None:
+    """It opened for minutes: "in 0 seconds" would be said of a mail that waits for it."""
+    bench.mails(1)
+    bench.line.refuse_to_open = refused(Phase.AUTH, 535)
+    with capture_logs() as told:
+        bench.turn()
+    events = {line["event"]: line for line in told}
+    assert "breaker_opened" in events
+    assert events["mail_pending"]["retry_in"] is None
 
 
 def test_a_mail_that_cannot_be_made_ends_alone(bench: Bench) -> None:

@@ -12,7 +12,7 @@ from notifier.domain.preferences import PreferenceRequest
 from notifier.domain.recipients import Rules
 from notifier.domain.smtp_settings import MASK, SmtpChange
 from notifier.encryption import SecretBox, generate_key
-from notifier.store import preferences, smtp_configs
+from notifier.store import breakers, preferences, smtp_configs
 from tests.store_rows import add_customer, add_user, one
 
 if TYPE_CHECKING:
@@ -234,3 +234,15 @@ def test_rotating_encrypts_with_the_newest_key_and_reports_what_no_key_reads(con
         SecretBox([new]).decrypt(customer_id=ours, host=server.host, token=server.password) == "correct horse"
     )
     assert smtp_configs.rotate(connection, SecretBox([new, old])).rotated == 0
+
+
+def test_a_default_server_has_changed_only_where_another_was_known(connection: Connection) -> None:
+    connection.exec_driver_sql("UPDATE smtp_breakers SET open_until = 'infinity' WHERE server_id = 0")
+    closed = "SELECT open_until = '-infinity' FROM smtp_breakers WHERE server_id = 0"
+    assert breakers.adopt_default(connection, b"first") is False
+    assert one(connection, closed) is True
+    connection.exec_driver_sql("UPDATE smtp_breakers SET open_until = 'infinity' WHERE server_id = 0")
+    assert breakers.adopt_default(connection, b"first") is False
+    assert one(connection, closed) is False
+    assert breakers.adopt_default(connection, b"second") is True
+    assert one(connection, closed) is True

@@ -39,6 +39,11 @@ class Result:
         return json.loads(self.out)
 
 
+class _Terminal(io.TextIOWrapper):
+    def isatty(self) -> bool:
+        return True
+
+
 class CommandLine:
     """Runs commands against this test's own database, in an empty folder, without the caller's environment."""
 
@@ -78,9 +83,10 @@ class CommandLine:
             }
         )
 
-    def __call__(self, *args: object, stdin: str = "") -> Result:
-        """Run `notifier args…`."""
-        self._monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+    def __call__(self, *args: object, stdin: str = "", answer: str | None = None) -> Result:
+        """Run `notifier args…`; with an `answer` somebody sits at a terminal and types it."""
+        kind, typed = (io.TextIOWrapper, stdin) if answer is None else (_Terminal, f"{answer}\n")
+        self._monkeypatch.setattr(sys, "stdin", kind(io.BytesIO(typed.encode())))
         self._capsys.readouterr()
         code = main([str(arg) for arg in args])
         captured = self._capsys.readouterr()

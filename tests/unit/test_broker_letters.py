@@ -8,43 +8,58 @@ from hypothesis import strategies as st
 from pika import BasicProperties
 
 from notifier.broker.backoff import Backoff
-from notifier.broker.letters import DeadLetter, Death, Selection, last_death, second_life
+from notifier.broker.letters import DeadLetter, Death, Oldest, Selection, last_death, second_life
 from notifier.broker.messages import BrokerMessage
 
 DIGEST = "ab" * 32
 
 
-def letter(position: int, message_id: str | None = None) -> DeadLetter:
+def letter(message_id: str | None = None, *, at: datetime | None = None, digest: str = DIGEST) -> DeadLetter:
     message = BrokerMessage(body=b"{}", message_id=message_id)
-    return DeadLetter(position=position, message=message, body_sha256=DIGEST, death=Death())
+    return DeadLetter(message=message, size=2, body_sha256=digest, death=Death(at=at))
 
 
 def test_a_letter_is_named_by_its_message_id_or_else_by_its_body() -> None:
-    assert letter(1, "job-1").id == "job-1"
-    assert letter(1).id == DIGEST[:16]
-    assert letter(1, "job-1").names == {"job-1", DIGEST, DIGEST[:16]}
+    assert letter("job-1").id == "job-1"
+    assert letter().id == DIGEST[:16]
+    assert letter("job-1").names == {"job-1", DIGEST, DIGEST[:16]}
 
 
 @pytest.mark.parametrize(
-    ("selection", "chosen", "last"),
+    ("selection", "chosen"),
     [
-        (Selection(everything=True), True, None),
-        (Selection(positions=frozenset({2, 7})), False, 7),
-        (Selection(positions=frozenset({3})), True, 3),
-        (Selection(ids=frozenset({"job-1"})), True, None),
-        (Selection(ids=frozenset({DIGEST})), True, None),
-        (Selection(ids=frozenset({"job-2"})), False, None),
-        (Selection(positions=frozenset({1}), ids=frozenset({"job-2"})), False, None),
-        (Selection(), False, 0),
+        (Selection(everything=True), True),
+        (Selection(ids=frozenset({"job-1"})), True),
+        (Selection(ids=frozenset({DIGEST})), True),
+        (Selection(ids=frozenset({"job-2"})), False),
+        (Selection(ids=frozenset({"job-1"}), among=frozenset({("job-1", DIGEST)})), True),
+        (Selection(ids=frozenset({"job-1"}), among=frozenset({("job-1", "cd" * 32)})), False),
+        (Selection(everything=True, among=frozenset()), False),
+        (Selection(), False),
     ],
 )
-def test_a_selection_knows_its_letters_and_where_it_may_stop(
+def test_a_selection_knows_its_letters(
     selection: Selection,
     chosen: bool,  # noqa: FBT001 - a column of the table
-    last: int | None,
 ) -> None:
-    assert selection.matches(letter(3, "job-1")) is chosen
-    assert selection.last_position == last
+    assert selection.matches(letter("job-1")) is chosen
+
+
+@given(st.data(), st.integers(1, 12))
+def test_the_oldest_letters_are_the_same_in_whatever_order_the_broker_hands_them_out(
+    data: st.DataObject, limit: int
+) -> None:
+    """Some died in the same second, some have no time of death."""
+    letters = [
+        letter(
+            f"job-{number}", at=datetime(2026, 11, 23, 4, 0, number // 3, tzinfo=UTC) if number < 25 else None
+        )
+        for number in range(10, 30)
+    ]
+    oldest = Oldest(limit)
+    for one in data.draw(st.permutations(letters)):
+        oldest.add(one)
+    assert oldest.letters() == letters[:limit]
 
 
 def test_the_last_death_is_read_for_people() -> None:

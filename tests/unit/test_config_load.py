@@ -503,6 +503,11 @@ def test_a_variable_is_read_as_the_type_of_its_key(
         ("NOTIFIER_delivery__max_attempts", "1", "unknown variable; the names are NOTIFIER_<SECTION>__<KEY>"),
         ("NOTIFIER_SMTP__PASWORD_FILE", "/x", "unknown variable; did you mean NOTIFIER_SMTP__PASSWORD?"),
         ("NOTIFIER_API_PORT", "8081", "unknown variable; did you mean NOTIFIER_API__PORT?"),
+        (
+            "NOTIFIER_FOO",
+            "3",
+            "unknown variable; the names are NOTIFIER_<SECTION>__<KEY>, as in NOTIFIER_SMTP__HOST",
+        ),
         ("NOTIFIER_", "", "unknown variable; "),
     ],
 )

@@ -72,6 +72,7 @@ def test_the_way_of_a_mail_is_counted(metrics: Metrics) -> None:
     metrics.intake_batch(3)
     metrics.event_duplicate()
     metrics.event_rejected("bad_json")
+    assert metrics.rejections == 1
     metrics.claimed(16)
     metrics.claimed(0)
     metrics.claim_locked()
