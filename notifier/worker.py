@@ -39,6 +39,7 @@ from notifier.smtp.transports import transport
 from notifier.stop_signals import StopSignals
 from notifier.store import breakers, migrations
 from notifier.store.engine import make_engine
+from notifier.store.first_connection import first_connection
 from notifier.sweeper import Sweeper
 from notifier.systemd import Supervisor
 from notifier.vitals import Vitals
@@ -188,7 +189,7 @@ class Worker:
                 self._drain()
 
     def _check_database(self) -> None:
-        with self._engine.begin() as connection:
+        with first_connection(self._engine) as connection, connection.begin():
             problems = migrations.schema_state(connection).problems
             if problems:
                 raise ConfigurationError(problems)

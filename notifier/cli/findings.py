@@ -34,10 +34,7 @@ if TYPE_CHECKING:
 Level = Literal["ok", "warning", "problem"]
 _PAGE = 500
 _ANSWER_SECONDS = 3.0
-_CURES = {
-    "database": "; check database.url and that the server is up",
-    "broker": "; check rabbitmq.url and that the broker is up",
-}
+_CURES = {"broker": "; check rabbitmq.url and that the broker is up"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +71,10 @@ def _ok(part: str, text: str) -> Finding:
 
 
 def _problem(part: str, text: str, *, configuration: bool = True) -> Finding:
-    return Finding(part=part, level="problem", text=text, configuration=configuration)
+    # The part is named already.
+    return Finding(
+        part=part, level="problem", text=text.removeprefix(f"{part}: "), configuration=configuration
+    )
 
 
 def _warning(part: str, text: str) -> Finding:
