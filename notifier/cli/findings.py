@@ -13,7 +13,7 @@ from notifier import wiring
 from notifier.broker import topology
 from notifier.broker.connection import connected
 from notifier.cli import database
-from notifier.domain.errors import ConfigurationError, NotifierError, SmtpFault
+from notifier.domain.errors import ConfigurationError, NotifierError, SchemaDamaged, SmtpFault
 from notifier.health import SERVER_NAME, HealthServer
 from notifier.metrics import Metrics
 from notifier.rendering import checking
@@ -62,6 +62,8 @@ def look(settings: Settings) -> Iterator[Finding]:
             yield from examine(settings)
         except ConfigurationError as exc:
             yield from (_problem(name, text) for text in exc.problems)
+        except SchemaDamaged as exc:
+            yield _problem(name, str(exc))
         except NotifierError as exc:
             yield _problem(name, f"{exc}{_CURES.get(name, '')}", configuration=False)
 

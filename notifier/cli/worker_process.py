@@ -44,7 +44,7 @@ def run(context: Context) -> None:
         environ=context.environ,
         tracer=_tracer(context.environ),
         crashpoint=crashpoint,
-        learn_secret=redactor.learn,
+        redactor=redactor,
     )
     worker.run()
 

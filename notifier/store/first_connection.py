@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psycopg2
 from psycopg2 import _psycopg, extensions
 
-from notifier.domain.errors import ConfigurationError, DatabaseUnavailable
+from notifier.domain.errors import ConfigurationError, DatabaseUnavailable, SchemaDamaged
 
 if TYPE_CHECKING:
     import ctypes
@@ -28,9 +28,10 @@ _REFUSALS = ("28", "3D000", "42501")
 
 @contextmanager
 def first_connection(engine: Engine) -> Iterator[Connection]:
-    """Connect, and say what to do about a failure.
+    """Connect, and say what to do about a failure, here or in the block.
 
-    Raises ConfigurationError when the server refuses user, password or database, else DatabaseUnavailable. Only for
+    Raises ConfigurationError when the server refuses user, password or database, or when something that the block
+    uses is missing in the schema; else DatabaseUnavailable. Only for
     the start: later a refusal is waited out like any fault, for a password may just be changed (D5).
     """
     connected = False
@@ -38,6 +39,8 @@ def first_connection(engine: Engine) -> Iterator[Connection]:
         with engine.connect() as connection:
             connected = True
             yield connection
+    except SchemaDamaged as exc:
+        raise ConfigurationError([str(exc)]) from exc
     except DatabaseUnavailable as exc:
         if not connected and _refused(engine):
             cure = "correct user, password or database in database.url"

@@ -200,6 +200,7 @@ def test_a_password_that_is_changed_under_a_running_worker_is_waited_for(
         world.database.execute(_END_SESSIONS)
         world.fail_job(customer, 1)
         wait_until(lambda: events(worker, "database_probe_failed") >= 2, 60, "the login to be refused")
+        assert "password authentication failed" in worker.get("/healthz")[1]
         worker.check_alive()
         execute(own_postgres.url, f"ALTER ROLE {role} PASSWORD 'before'")
         world.wait_settled(2)
@@ -207,6 +208,28 @@ def test_a_password_that_is_changed_under_a_running_worker_is_waited_for(
         assert worker.terminate() == 0
     finally:
         execute(own_postgres.url, f"DROP ROLE {role}")
+    assert clean(world)
+
+
+def test_a_table_that_goes_away_under_a_running_worker_is_named_and_waited_for(world: World) -> None:
+    """The intake does not resume and pause in turn; whoever starts meanwhile ends with 78."""
+    customer = world.customer(admins=2)
+    worker = world.worker().ready()
+    world.database.execute("ALTER TABLE smtp_configs RENAME TO mislaid")
+    world.fail_job(customer, 1)
+    wait_until(lambda: events(worker, "database_probe_failed") >= 3, 60, "the intake to pause")
+    assert (events(worker, "intake_paused"), events(worker, "intake_resumed")) == (1, 0)
+    assert "lacks the table smtp_configs" in worker.get("/readyz")[1]
+
+    newcomer = world.worker()
+    assert newcomer.wait() == 78
+    assert "lacks the table smtp_configs" in newcomer.log.read_text()
+
+    world.database.execute("ALTER TABLE mislaid RENAME TO smtp_configs")
+    world.wait_settled(2)
+    worker.ready()
+    assert (events(worker, "intake_paused"), events(worker, "intake_resumed")) == (1, 1)
+    assert worker.terminate() == 0
     assert clean(world)
 
 
