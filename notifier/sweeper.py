@@ -106,7 +106,7 @@ class Sweeper:
             task()
         except DatabaseUnavailable as exc:
             _log.warning("sweep_failed", task=task.__name__, error=str(exc))
-            self._vitals.checked(database=False, backlog=None, dead_letters=self._dead_letters)
+            self._vitals.check_failed(str(exc))
         except Exception:  # noqa: BLE001 - the net must not tear because of one round
             _log.exception("sweep_fault", task=task.__name__)
 
@@ -150,4 +150,4 @@ class Sweeper:
     def _measure(self) -> None:
         backlog = self._database.run(sweep.backlog)
         self._metrics.backlog(backlog)
-        self._vitals.checked(database=True, backlog=backlog, dead_letters=self._dead_letters)
+        self._vitals.checked(backlog=backlog, dead_letters=self._dead_letters)

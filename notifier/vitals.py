@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from notifier.metrics import ConsumerStateName
 
 LIVE_LIMIT = 60.0  # seconds without a tick of the main loop; one intake transaction may take 30 (F39)
+LONGEST_FAULT = 300  # characters of it that the pages show
 CHECK_LIMIT = 30.0  # seconds after which a background check says nothing any more
 
 
@@ -20,9 +21,10 @@ CHECK_LIMIT = 30.0  # seconds after which a background check says nothing any mo
 class _Facts:
     ticked: float
     consumer: ConsumerStateName = "connecting"
+    consumer_fault: str | None = None
     draining: bool = False
     checked: float | None = None
-    database: bool = False
+    database_fault: str | None = None
     backlog: Backlog | None = None
     dead_letters: int | None = None
 
@@ -32,10 +34,14 @@ class Vitals:
 
     `clock` is monotonic and in seconds. Liveness is the age of the main loop's last tick and nothing else, so
     that an outage of broker or database restarts no worker. Readiness is read from the last background check.
+    `clean` takes secrets and addresses out of the words of a fault.
     """
 
-    def __init__(self, *, version: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, *, version: str, clock: Callable[[], float], clean: Callable[[str], str] = lambda text: text
+    ) -> None:
         self.version = version
+        self.clean = clean
         self._clock = clock
         self._started = clock()
         self._lock = Lock()
@@ -51,15 +57,29 @@ class Vitals:
 
     def consumer_is(self, state: ConsumerStateName) -> None:
         """The broker consumer changed its state."""
-        self._set(consumer=state)
+        if state == "consuming":
+            self._set(consumer=state, consumer_fault=None)
+        else:
+            self._set(consumer=state)
+
+    def consumer_failed(self, fault: str) -> None:
+        """This keeps the consumer from consuming."""
+        self._set(consumer_fault=self._told(fault))
 
     def drain(self) -> None:
         """The worker stops: it is not ready from now on."""
         self._set(draining=True)
 
-    def checked(self, *, database: bool, backlog: Backlog | None, dead_letters: int | None) -> None:
-        """A background check ended; `backlog` is None without a database, `dead_letters` when not known."""
-        self._set(checked=self._clock(), database=database, backlog=backlog, dead_letters=dead_letters)
+    def checked(self, *, backlog: Backlog, dead_letters: int | None) -> None:
+        """A background check found the database at work; `dead_letters` is None when not known."""
+        self._set(checked=self._clock(), database_fault=None, backlog=backlog, dead_letters=dead_letters)
+
+    def check_failed(self, fault: str) -> None:
+        """A background check met this fault of the database."""
+        self._set(checked=self._clock(), database_fault=self._told(fault), backlog=None)
+
+    def _told(self, fault: str) -> str:
+        return " ".join(self.clean(fault).split())[:LONGEST_FAULT]
 
     def live(self) -> bool:
         """Say whether the main loop still goes round."""
@@ -72,13 +92,14 @@ class Vitals:
         if facts.draining:
             found.append("draining")
         if facts.consumer != "consuming":
-            found.append(f"not consuming ({facts.consumer})")
+            fault = f": {facts.consumer_fault}" if facts.consumer_fault else ""
+            found.append(f"not consuming ({facts.consumer}){fault}")
         if facts.checked is None:
             found.append("not checked yet")
         elif self._clock() - facts.checked > CHECK_LIMIT:
             found.append("last check too old")
-        elif not facts.database:
-            found.append("database not reachable")
+        elif facts.database_fault is not None:
+            found.append(facts.database_fault)
         return found
 
     def summary(self) -> dict[str, object]:
@@ -93,7 +114,7 @@ class Vitals:
             "ready": not obstacles,
             "obstacles": obstacles,
             "consumer": facts.consumer,
-            "database": facts.database,
+            "database": facts.checked is not None and facts.database_fault is None,
             "pending": backlog.pending if backlog else None,
             "due": backlog.due if backlog else None,
             "oldest_pending_age_seconds": round(backlog.oldest_pending_age, 3) if backlog else None,

@@ -39,15 +39,17 @@ from notifier.smtp.transports import transport
 from notifier.stop_signals import StopSignals
 from notifier.store import breakers, migrations
 from notifier.store.engine import make_engine
+from notifier.store.first_connection import first_connection
 from notifier.sweeper import Sweeper
 from notifier.systemd import Supervisor
 from notifier.vitals import Vitals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from notifier.config import Settings
     from notifier.crashpoints import Crashpoint
+    from notifier.domain.redaction import Redactor
     from notifier.tracing import Tracer
 
 LEAVE = 3.0  # seconds after drain_timeout, when connections were cut, until the process ends whatever hangs
@@ -56,7 +58,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Worker:
-    """One worker process. learn_secret is told every password that is decrypted, so that no log can show it.
+    """One worker process. redactor learns every password that is decrypted, so that no log or page can show it.
 
     Raises ConfigurationError at construction for templates, keys or an address that cannot be used.
     """
@@ -68,7 +70,7 @@ class Worker:
         environ: Mapping[str, str],
         tracer: Tracer,
         crashpoint: Crashpoint,
-        learn_secret: Callable[[str], None],
+        redactor: Redactor,
     ) -> None:
         self._settings = settings
         self._tracer = tracer
@@ -77,7 +79,7 @@ class Worker:
         self._supervisor = Supervisor(environ, clock=time.monotonic)
         release = version("notifier")
         self._metrics = Metrics(version=release)
-        self._vitals = Vitals(version=release, clock=time.monotonic)
+        self._vitals = Vitals(version=release, clock=time.monotonic, clean=redactor.text)
         name = f"{socket.gethostname()}:{os.getpid()}"
         section = settings.delivery
         self._engine = make_engine(
@@ -99,7 +101,7 @@ class Worker:
             routes=Routes(
                 default=wiring.default_server(settings),
                 box=wiring.secret_box(settings),
-                learn_secret=learn_secret,
+                learn_secret=redactor.learn,
             ),
             composer=Composer(
                 renderer=renderer,
@@ -188,7 +190,7 @@ class Worker:
                 self._drain()
 
     def _check_database(self) -> None:
-        with self._engine.begin() as connection:
+        with first_connection(self._engine) as connection, connection.begin():
             problems = migrations.schema_state(connection).problems
             if problems:
                 raise ConfigurationError(problems)
@@ -207,6 +209,7 @@ class Worker:
             stop=self._stopping,
             on_tick=self._tick,
             on_state=self._on_state,
+            on_fault=self._vitals.consumer_failed,
         )
 
     def _tick(self) -> None:
@@ -242,10 +245,11 @@ class Worker:
         os._exit(0)  # every row still held is taken back when its lease ends
 
     def _drain(self) -> None:
-        done = self._senders.join(self._settings.delivery.drain_timeout + LEAVE)
+        ended = self._senders.join(self._settings.delivery.drain_timeout + LEAVE)
+        complete = ended and not self._pool.aborted  # senders whose connections were cut end, too
         self._pulse.end()
         self._close()
-        _log.info("worker_stopped", complete=done)
+        _log.info("worker_stopped", complete=complete)
 
     def _close(self) -> None:
         """Give back what was taken at construction and since."""

@@ -19,6 +19,7 @@ from notifier.domain.errors import ConfigurationError
 from notifier.rendering.renderer import Renderer
 from notifier.store import migrations, scope
 from notifier.store.engine import make_engine
+from notifier.store.first_connection import first_connection
 from notifier.systemd import Supervisor
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def run(settings: Settings, *, environ: Mapping[str, str]) -> None:
 
     systemd is told that it serves and, by the loop that takes the requests, that it is alive.
 
-    Raises ConfigurationError for an address that cannot be used or a schema that does not fit, DatabaseUnavailable.
+    Raises ConfigurationError for an address that cannot be used, a refused login or a schema that does not fit;
+    DatabaseUnavailable.
     """
     listener = listen(settings.api.host, settings.api.port)
     with (
@@ -122,7 +124,7 @@ def limited_engine(settings: Settings) -> Iterator[Engine]:
     url = settings.database.url.get_secret_value()
     engine = make_engine(url, application="notifier api", pool_size=THREADS)
     try:
-        with engine.connect() as connection:
+        with first_connection(engine) as connection:
             problems = migrations.schema_state(connection).problems
         if problems:
             raise ConfigurationError(problems)

@@ -55,7 +55,8 @@ class Consumer:
     `on_batch` answers one Settle per message, in order, after its commit. It and `probe` raise
     DatabaseUnavailable when the database is away: all messages go back once, `probe` is asked with backoff,
     then consuming starts again (D8). Any other exception of `on_batch` ends `run`, messages unsettled.
-    `on_tick` is called at least once a second while nothing blocks; `on_state` at each change.
+    `on_tick` is called at least once a second while nothing blocks; `on_state` at each change, `on_fault` with the
+    words of whatever keeps it from consuming.
     `wait` sleeps that many seconds and says whether the stop came; `clock` is monotonic.
     """
 
@@ -71,6 +72,7 @@ class Consumer:
         stop: threading.Event,
         on_tick: Callable[[], None],
         on_state: Callable[[ConsumerState], None],
+        on_fault: Callable[[str], None],
         connect: Callable[[], Link] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], bool] | None = None,
@@ -83,6 +85,7 @@ class Consumer:
         self._stop = stop
         self._on_tick = on_tick
         self._on_state = on_state
+        self._on_fault = on_fault
         self._clock = clock
         self._wait = wait or stop.wait
         self._chance = chance
@@ -117,6 +120,7 @@ class Consumer:
     def _sit_out(self, fault: Exception) -> None:
         if self._stop.is_set():
             return
+        self._on_fault(str(fault))
         self._report(ConsumerState.CONNECTING)
         delay = self._reconnect.next()
         _log.warning(
@@ -173,15 +177,21 @@ class Consumer:
             link.settle(list(zip(batch, verdicts, strict=True)))
             del held[: len(batch)]
             self._reconnect.reset()
-            self._failed_batches.reset()
+            self._batch_committed()
             if widen:
                 link.subscribe(self._prefetch)
                 narrow = False
+
+    def _batch_committed(self) -> None:
+        if self._failed_batches.failures > 1:
+            _log.info("intake_resumed")  # now it is true: see _await_database
+        self._failed_batches.reset()
 
     def _pause(self, link: Link, fault: DatabaseUnavailable) -> None:
         """Give everything back, once (D8)."""
         self._database_away = True
         self._pause_for = self._failed_batches.next()
+        self._on_fault(str(fault))
         self._report(ConsumerState.PAUSED)
         _log.warning("intake_paused", error=str(fault), probe_in=round(self._pause_for, 1))
         link.cancel()
@@ -197,10 +207,14 @@ class Consumer:
                 self._probe()
             except DatabaseUnavailable as exc:
                 delay = probes.next()
+                self._on_fault(str(exc))
                 _log.warning("database_probe_failed", error=str(exc), retry_in=round(delay, 1))
             else:
                 self._database_away = False
-                _log.info("intake_resumed")
+                if (
+                    self._failed_batches.failures <= 1
+                ):  # after a second batch failed, the probe alone proves nothing
+                    _log.info("intake_resumed")
                 return True
         return False
 

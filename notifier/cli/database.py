@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from notifier.domain.errors import ConfigurationError
 from notifier.store import migrations
 from notifier.store.engine import make_engine
+from notifier.store.first_connection import first_connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,18 +22,18 @@ if TYPE_CHECKING:
 def engine(settings: Settings, *, limits: bool = True, checked: bool = True) -> Iterator[Engine]:
     """Yield an engine for one command.
 
-    limits=False for what may take long. Unless `checked` is false, the schema must fit this release: raises
-    ConfigurationError with the cure otherwise, DatabaseUnavailable when there is no database.
+    limits=False for what may take long. Unless `checked` is false, the schema must fit this release. Raises
+    ConfigurationError for one that does not and for a refused login, DatabaseUnavailable when there is no database;
+    each names the cure.
     """
     made = make_engine(
         settings.database.url.get_secret_value(), application="notifier cli", limits=limits, pool_size=1
     )
     try:
-        if checked:
-            with made.connect() as connection:
-                problems = migrations.schema_state(connection).problems
-            if problems:
-                raise ConfigurationError(problems)
+        with first_connection(made) as connection:
+            problems = migrations.schema_state(connection).problems if checked else ()
+        if problems:
+            raise ConfigurationError(problems)
         yield made
     finally:
         made.dispose()

@@ -15,7 +15,7 @@ from notifier.cli import database
 from notifier.cli.arguments import confirm, yes_option
 from notifier.cli.output import cell, json_option
 from notifier.cli.program import FAILED
-from notifier.domain.errors import DatabaseUnavailable
+from notifier.domain.errors import ConfigurationError, DatabaseUnavailable
 from notifier.domain.masking import mask_json_source
 from notifier.store import rejected
 
@@ -194,7 +194,7 @@ def _reasons(context: Context, letters: Sequence[DeadLetter], out: Output) -> di
     try:
         with database.engine(context.settings) as engine, engine.connect() as connection:
             found = rejected.by_body(connection, (bytes.fromhex(one.body_sha256) for one in letters))
-    except DatabaseUnavailable as exc:
+    except (DatabaseUnavailable, ConfigurationError) as exc:
         out.note(f"the reasons are not known: {exc}")
         return {}
     return {sha256.hex(): row for sha256, row in found.items()}

@@ -13,7 +13,7 @@ from notifier import wiring
 from notifier.broker import topology
 from notifier.broker.connection import connected
 from notifier.cli import database
-from notifier.domain.errors import ConfigurationError, NotifierError, SmtpFault
+from notifier.domain.errors import ConfigurationError, NotifierError, SchemaDamaged, SmtpFault
 from notifier.health import SERVER_NAME, HealthServer
 from notifier.metrics import Metrics
 from notifier.rendering import checking
@@ -34,10 +34,7 @@ if TYPE_CHECKING:
 Level = Literal["ok", "warning", "problem"]
 _PAGE = 500
 _ANSWER_SECONDS = 3.0
-_CURES = {
-    "database": "; check database.url and that the server is up",
-    "broker": "; check rabbitmq.url and that the broker is up",
-}
+_CURES = {"broker": "; check rabbitmq.url and that the broker is up"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +62,8 @@ def look(settings: Settings) -> Iterator[Finding]:
             yield from examine(settings)
         except ConfigurationError as exc:
             yield from (_problem(name, text) for text in exc.problems)
+        except SchemaDamaged as exc:
+            yield _problem(name, str(exc))
         except NotifierError as exc:
             yield _problem(name, f"{exc}{_CURES.get(name, '')}", configuration=False)
 
@@ -74,7 +73,10 @@ def _ok(part: str, text: str) -> Finding:
 
 
 def _problem(part: str, text: str, *, configuration: bool = True) -> Finding:
-    return Finding(part=part, level="problem", text=text, configuration=configuration)
+    # The part is named already.
+    return Finding(
+        part=part, level="problem", text=text.removeprefix(f"{part}: "), configuration=configuration
+    )
 
 
 def _warning(part: str, text: str) -> Finding:

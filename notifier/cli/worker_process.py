@@ -13,7 +13,6 @@ import structlog
 
 from notifier import log
 from notifier.crashpoints import VARIABLE, Crashpoint
-from notifier.domain.errors import DatabaseUnavailable
 from notifier.tracing import Tracer
 from notifier.worker import Worker
 
@@ -32,8 +31,8 @@ def run(context: Context) -> None:
     """Take job events from RabbitMQ and send their mails, until SIGTERM or SIGINT.
 
     The first signal finishes the mails in hand, a second one ends at once. Exit code 78 means that the
-    configuration must be changed (also a login the broker refuses, or a schema that is too old); with 1 it is worth
-    trying again.
+    configuration must be changed (also a login that broker or database refuses, or a schema that does not fit); with
+    1 it is worth trying again.
     """
     settings = context.settings
     redactor = log.configure(settings.logging.level, settings.logging.format, settings.secrets())
@@ -45,13 +44,9 @@ def run(context: Context) -> None:
         environ=context.environ,
         tracer=_tracer(context.environ),
         crashpoint=crashpoint,
-        learn_secret=redactor.learn,
+        redactor=redactor,
     )
-    try:
-        worker.run()
-    except DatabaseUnavailable as exc:
-        cure = "the worker cannot start without it; check database.url and that the server is up"
-        raise DatabaseUnavailable(f"{exc}; {cure}") from exc
+    worker.run()
 
 
 def _tracer(environ: Mapping[str, str]) -> Tracer:

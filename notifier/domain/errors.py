@@ -11,6 +11,7 @@ NotifierError
 ├── HeaderInjection         the serialised mail has a header we did not write (D27)
 ├── SecretUnreadable        a stored password cannot be decrypted with the keys we hold
 ├── DatabaseUnavailable     the database cannot do it now; the same call may work later (D8)
+│   └── SchemaDamaged       a table, column or function is missing; a worker that runs waits for it all the same
 ├── DataRejected            the database refuses these values for good (SQLSTATE class 22 or 23)
 ├── BrokerUnavailable       the broker cannot do it now
 │   ├── NotAccepted         it answered a published event with a nack
@@ -91,6 +92,14 @@ class SecretUnreadable(NotifierError):
 
 class DatabaseUnavailable(NotifierError):
     """The database cannot do this now."""
+
+
+class SchemaDamaged(DatabaseUnavailable):
+    """A table, column or function that this release uses is not there; `lack` says which."""
+
+    def __init__(self, lack: str) -> None:
+        cure = "restore the database from a backup; in a new one make the schema with: notifier init-db"
+        super().__init__(f"database: the schema is incomplete or damaged: {lack}; {cure}")
 
 
 class DataRejected(NotifierError):

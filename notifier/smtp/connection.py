@@ -125,7 +125,7 @@ class PhasedSMTP(smtplib.SMTP):
         self._writable.register(sock, select.POLLOUT)
 
     def abort(self) -> None:
-        """Break the connection from another thread; the owner sees it as lost within half a second."""
+        """Break the connection from another thread when a drain ends; the owner sees it lost within half a second."""
         self._aborted = True
         sock = self.sock
         if sock is not None:
@@ -143,7 +143,7 @@ class PhasedSMTP(smtplib.SMTP):
     def _live(self) -> socket.socket:
         sock: socket.socket | None = self.sock
         if self._aborted or sock is None:
-            self.fail(FaultCause.LOST, "was hung up on" if self._aborted else "is no longer connected")
+            self.fail(FaultCause.LOST, "is no longer connected")
         return sock
 
     # -- phases and deadlines --------------------------------------------------------------------------------
@@ -269,6 +269,10 @@ class PhasedSMTP(smtplib.SMTP):
     def fail(self, cause: FaultCause, what: str, error: OSError | None = None) -> Never:
         """Close the connection, which is of no more use, and raise the fault."""
         self.close()
+        if self._aborted and cause == FaultCause.LOST:  # the server broke nothing
+            gave_up = "the worker gave up at the end of its drain"
+            detail = f"{gave_up}: {self._peer} had not answered {WORDS[self.phase]}"
+            raise SmtpFault(phase=self.phase, cause=cause, detail=detail) from error
         reason = f" ({error.strerror})" if error is not None and error.strerror else ""
         where = {Phase.CONNECT: "", Phase.BANNER: " before its greeting"}.get(
             self.phase, f" at {WORDS[self.phase]}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 
-from notifier.domain.errors import DatabaseUnavailable, DataRejected
+from notifier.domain.errors import DatabaseUnavailable, DataRejected, SchemaDamaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,7 @@ _CONNECT = {
     "tcp_user_timeout": 60_000,  # ms; keepalives do not fire while sent data waits for its acknowledgement
 }
 _DATA_FAULTS = ("22", "23")  # data exception, integrity constraint violation
+_MISSING = ("42P01", "42703", "42883")  # undefined table, column, function
 
 
 def make_engine(
@@ -42,7 +43,8 @@ def make_engine(
     At most pool_size connections are kept, and spare more opened in need. application shows up in
     pg_stat_activity. limits=False leaves the server's own time limits in force, for
     maintenance and migrations, which may take long. Every database error leaves as DatabaseUnavailable (now it
-    cannot, later it may) or DataRejected (SQLSTATE class 22 or 23), never with the statement's parameters.
+    cannot, later it may; SchemaDamaged is a kind of it) or DataRejected (SQLSTATE class 22 or 23), never with the
+    statement's parameters.
     """
     engine = sa.create_engine(
         url,
@@ -78,6 +80,8 @@ def _translate(context: ExceptionContext) -> Exception | None:
     text = getattr(diagnostics, "message_primary", None) or " ".join(str(original).split())
     if isinstance(state, str) and state[:2] in _DATA_FAULTS:
         fault: Exception = DataRejected(f"the database refuses the data ({state}): {text}")
+    elif state in _MISSING:
+        fault = SchemaDamaged(f"{text} ({state})")
     else:
         fault = DatabaseUnavailable(f"database: {text}" + (f" ({state})" if state else ""))
     fault.__cause__ = original

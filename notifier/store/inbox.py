@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from notifier.domain.errors import DatabaseUnavailable
+from notifier.store import completeness
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -147,6 +148,8 @@ def reject(
 
 def probe(connection: Connection) -> None:
     """Make a write as the intake would; raises DatabaseUnavailable while that is not possible."""
+    if damage := completeness.damage(connection):
+        raise damage
     connection.exec_driver_sql(_PROBE_WRITE)
     if not connection.exec_driver_sql(_PROBE_RIGHTS).scalar():
         raise DatabaseUnavailable("database: this role may not insert into the inbox; apply roles.sql again")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from notifier.domain.errors import ConfigurationError, DatabaseUnavailable
+from notifier.store import completeness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -137,7 +138,10 @@ def schema_state(connection: Connection, *, needed: int = SCHEMA_VERSION) -> Sch
     rows = connection.exec_driver_sql(_APPLIED).all()
     version = max((row.version for row in rows), default=0)
     minimum = max((row.minimum_release for row in rows), default=0)
-    return SchemaState(version=version, minimum_release=minimum, problems=_mismatch(version, minimum, needed))
+    problems = _mismatch(version, minimum, needed)
+    if not problems and (damage := completeness.damage(connection)):
+        problems = (str(damage),)
+    return SchemaState(version=version, minimum_release=minimum, problems=problems)
 
 
 def _mismatch(version: int, minimum: int, needed: int) -> tuple[str, ...]:
@@ -157,7 +161,8 @@ def init_db(
 
     Idempotent, and safe when several run at once. Everything happens in the first schema of the search_path. Use an
     engine without time limits, as the role that is to own the tables. Raises ConfigurationError, naming the cure, for
-    a database that is not fit, has tables of the same names, or was made by migrations that have changed since.
+    a database that is not fit, has tables of the same names, lacks some of ours, or was made by migrations that have
+    changed since.
     """
     known = read_migrations(folder / "migrations")
     schema = (folder / "schema.sql").read_text(encoding="utf-8")
@@ -168,6 +173,8 @@ def init_db(
             result, applied = _bring_up_to_date(connection, schema, known)
             if roles:
                 _run(connection, (folder / "roles.sql").read_text(encoding="utf-8"))
+            if damage := completeness.damage(connection):
+                raise ConfigurationError([str(damage)])
             version = schema_state(connection).version
         finally:
             with contextlib.suppress(DatabaseUnavailable):  # a lost connection has lost its lock, too

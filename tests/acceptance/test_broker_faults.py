@@ -53,6 +53,28 @@ def events(worker: WorkerProcess, name: str) -> int:
 
 
 @_own_node
+def test_a_permission_withdrawn_from_a_running_worker_is_told_by_its_health_page(
+    broker_world: World, own_rabbitmq: RabbitNode
+) -> None:
+    """D5: the worker tries again, and the page says why it does not consume."""
+    where = urlsplit(own_rabbitmq.url)
+    allow = partial(rabbitmqctl, own_rabbitmq, "set_permissions", where.username or "")
+    worker = broker_world.worker().ready()
+    allow("", "", "")
+    try:
+        rabbitmqctl(own_rabbitmq, "close_all_connections", "taken away")
+        wait_until(
+            lambda: "access to " in worker.get("/readyz")[1], 30, "the page to say what the broker refuses"
+        )
+        assert "not consuming (connecting): " in worker.get("/readyz")[1]
+        assert str(where.password) not in worker.get("/healthz")[1]
+    finally:
+        allow(".*", ".*", ".*")
+    worker.ready()
+    assert worker.terminate() == 0
+
+
+@_own_node
 def test_a_broker_killed_under_load_costs_nothing(broker_world: World, own_rabbitmq: RabbitNode) -> None:
     """F12. The restart before it makes RabbitMQ 3.10 write the names of new queues to disk, which it else does late."""
     world = broker_world

@@ -184,6 +184,56 @@ def test_a_read_only_database_stops_the_intake_until_it_can_be_written_again(wor
 
 
 @pytest.mark.xdist_group("own_postgres")
+def test_a_password_that_is_changed_under_a_running_worker_is_waited_for(
+    database_world: World, own_postgres: PostgresServer
+) -> None:
+    """D5: only the first connection takes a refusal for a wrong configuration."""
+    world = database_world
+    customer = world.customer(admins=2)
+    role = f"{world.database.name}_worker"
+    execute(own_postgres.url, f"CREATE ROLE {role} SUPERUSER LOGIN PASSWORD 'before'")
+    try:
+        where = urlsplit(world.database.url)
+        url = where._replace(netloc=f"{role}:before@127.0.0.1:{where.port}").geturl()
+        worker = world.worker(database__url=url).ready()
+        execute(own_postgres.url, f"ALTER ROLE {role} PASSWORD 'after'")
+        world.database.execute(_END_SESSIONS)
+        world.fail_job(customer, 1)
+        wait_until(lambda: events(worker, "database_probe_failed") >= 2, 60, "the login to be refused")
+        assert "password authentication failed" in worker.get("/healthz")[1]
+        worker.check_alive()
+        execute(own_postgres.url, f"ALTER ROLE {role} PASSWORD 'before'")
+        world.wait_settled(2)
+        worker.ready()
+        assert worker.terminate() == 0
+    finally:
+        execute(own_postgres.url, f"DROP ROLE {role}")
+    assert clean(world)
+
+
+def test_a_table_that_goes_away_under_a_running_worker_is_named_and_waited_for(world: World) -> None:
+    """The intake does not resume and pause in turn; whoever starts meanwhile ends with 78."""
+    customer = world.customer(admins=2)
+    worker = world.worker().ready()
+    world.database.execute("ALTER TABLE smtp_configs RENAME TO mislaid")
+    world.fail_job(customer, 1)
+    wait_until(lambda: events(worker, "database_probe_failed") >= 3, 60, "the intake to pause")
+    assert (events(worker, "intake_paused"), events(worker, "intake_resumed")) == (1, 0)
+    assert "lacks the table smtp_configs" in worker.get("/readyz")[1]
+
+    newcomer = world.worker()
+    assert newcomer.wait() == 78
+    assert "lacks the table smtp_configs" in newcomer.log.read_text()
+
+    world.database.execute("ALTER TABLE mislaid RENAME TO smtp_configs")
+    world.wait_settled(2)
+    worker.ready()
+    assert (events(worker, "intake_paused"), events(worker, "intake_resumed")) == (1, 1)
+    assert worker.terminate() == 0
+    assert clean(world)
+
+
+@pytest.mark.xdist_group("own_postgres")
 def test_a_full_disk_stops_the_intake_with_ever_longer_pauses_and_costs_nothing(
     database_world: World,
 ) -> None:

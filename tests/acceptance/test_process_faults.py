@@ -272,10 +272,29 @@ def test_a_drain_does_not_wait_for_a_server_that_hangs(world: World) -> None:
     assert worker.terminate() == 0
     assert time.monotonic() - asked <= 2 + 5
     assert {(row.status, row.attempts) for row in world.rows()} == {("pending", 0)}
+    assert worker.lines()[-1]["complete"] is False
 
     world.worker()
     world.wait_settled(3)
     assert clean(world)
+
+
+def test_a_mail_that_the_drain_cut_off_at_its_end_says_who_gave_up(world: World) -> None:
+    """D16: perhaps it arrived. The row blamed the server, and the log called the drain complete."""
+    customer = world.customer()
+    customer.server.on("dot", hang(), times=1)
+    world.fail_job(customer, 1)
+    worker = world.worker(delivery__drain_timeout=2)
+    asked = "SELECT count(*) FROM notification_events WHERE handoff_at IS NOT NULL"
+    wait_until(lambda: world.database.rows(asked) == [(1,)], 60, "the hand-over")
+    customer.server.wait_for(lambda: "DATA" in customer.server.verbs())
+    assert worker.terminate() == 0
+
+    told = "the worker gave up at the end of its drain: 127.0.0.1 had not answered the end of the mail"
+    row = "SELECT status, ambiguous_count, error_message FROM notification_events"
+    assert world.database.rows(row) == [("pending", 1, told)]
+    last = worker.lines()[-1]
+    assert (last["event"], last["complete"]) == ("worker_stopped", False)
 
 
 def test_a_worker_that_slept_past_its_lease_changes_nothing_and_sends_nothing_more(world: World) -> None:

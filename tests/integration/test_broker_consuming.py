@@ -74,6 +74,7 @@ class Worker:
             stop=self.stop,
             on_tick=lambda: None,
             on_state=self.states.append,
+            on_fault=lambda _fault: None,
         )
         self.thread = threading.Thread(target=self._run, name="consumer")
 

@@ -268,6 +268,38 @@ def test_check_tells_services_that_do_not_answer_from_faults_of_the_configuratio
     assert "NO__SUCH" in result.out
 
 
+def test_a_damaged_schema_is_named_once_with_its_own_cure(
+    cli: CommandLine, objects: BrokerObjects, connection: Connection
+) -> None:
+    """`check` said that the schema is right and that the server may be down; the worker started."""
+    del objects
+    connection.exec_driver_sql("ALTER TABLE smtp_configs RENAME TO x")
+    result = cli("check")
+    assert result.code == 78
+    (line,) = (line for line in result.out.splitlines() if " database: " in line)
+    assert line.startswith(
+        "FAIL  database: the schema is incomplete or damaged: it lacks the table smtp_configs;"
+    )
+    assert "restore the database from a backup" in line
+    assert "check database.url" not in line
+    for command in (("run",), ("events", "list"), ("init-db",)):
+        result = cli(*command)
+        assert (result.code, "lacks the table smtp_configs" in result.err) == (78, True)
+
+
+def test_check_names_a_column_that_is_missing_with_the_same_cure(
+    cli: CommandLine, objects: BrokerObjects, connection: Connection
+) -> None:
+    del objects
+    connection.exec_driver_sql("ALTER TABLE smtp_configs DROP COLUMN ca_certificate")
+    result = cli("check")
+    assert result.code == 78
+    told = [line for line in result.out.splitlines() if "ca_certificate does not exist" in line]
+    assert len(told) == 1
+    assert told[0].startswith("FAIL  database: the schema is incomplete or damaged: ")
+    assert "restore the database from a backup" in told[0]
+
+
 def test_check_names_the_rights_a_login_lacks(
     cli: CommandLine, objects: BrokerObjects, connection: Connection
 ) -> None:

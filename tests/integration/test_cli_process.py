@@ -67,7 +67,7 @@ def test_the_worker_warns_of_a_crash_point_consumes_and_ends_with_0_on_sigterm(
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     assert lines[0]["event"] == "crashpoint_set"
     assert (lines[0]["level"], lines[0]["place"]) == ("warning", "on_event:none")
-    assert lines[-1]["event"] == "worker_stopped"
+    assert (lines[-1]["event"], lines[-1]["complete"]) == ("worker_stopped", True)
 
 
 def test_a_worker_without_a_database_ends_with_1_and_says_what_to_check(cli: CommandLine) -> None:

@@ -437,6 +437,9 @@ def test_another_thread_can_break_a_conversation_that_hangs(phase: Phase, kind: 
             thread.join(5)
             assert not session.usable
     assert [classify(fault).kind for fault in caught] == [kind]
+    answered = {Phase.RCPT: "RCPT TO", Phase.DOT: "the end of the mail"}[phase]
+    told = f"the worker gave up at the end of its drain: 127.0.0.1 had not answered {answered}"
+    assert caught[0].detail == told
 
 
 def test_the_deadline_of_a_whole_mail_bounds_its_parts() -> None:

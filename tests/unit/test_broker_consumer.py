@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from notifier.broker.consumer import Consumer, ConsumerState, next_batch
 from notifier.broker.link import Held
@@ -23,7 +24,7 @@ from notifier.domain.errors import (
 from tests.fake_broker import FakeBroker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, MutableMapping, Sequence
 
 
 class Died(BaseException):
@@ -40,6 +41,7 @@ class Rig:
         self.stop = threading.Event()
         self.batches: list[list[bytes]] = []
         self.states: list[ConsumerState] = []
+        self.faults: list[str] = []
         self.ticks: list[float] = []
         self.probes: list[float] = []
         self.database_away = False
@@ -56,6 +58,7 @@ class Rig:
             stop=self.stop,
             on_tick=self.on_tick,
             on_state=self.states.append,
+            on_fault=self.faults.append,
             connect=broker.connect,
             clock=lambda: broker.now,
             wait=self.wait,
@@ -231,6 +234,62 @@ def test_batches_that_fail_although_the_probe_passes_are_tried_ever_more_slowly(
     assert len(rig.batches) <= 17
     assert broker.dead == []
     assert sum(one.returns > 0 for one in broker.ready) == 1
+
+
+def resumed_and_paused(logs: Sequence[MutableMapping[str, Any]]) -> list[str]:
+    return [line["event"] for line in logs if line["event"] in {"intake_resumed", "intake_paused"}]
+
+
+def test_the_end_of_an_outage_is_told_once(broker: FakeBroker) -> None:
+    broker.publish(b"only")
+    rig = Rig(broker, enough=lambda: bool(broker.acked))
+    rig.database_away = True
+    broker.at(60, lambda: setattr(rig, "database_away", False))
+    with capture_logs() as logs:
+        rig.run()
+    assert resumed_and_paused(logs) == ["intake_paused", "intake_resumed"]
+
+
+def test_the_end_of_an_outage_is_told_although_no_message_waits(broker: FakeBroker) -> None:
+    broker.publish(b"only")
+    rig = Rig(broker, enough=lambda: broker.now > 100)
+    rig.database_away = True
+    broker.at(50, broker.ready.clear)
+    broker.at(60, lambda: setattr(rig, "database_away", False))
+    with capture_logs() as logs:
+        rig.run()
+    assert resumed_and_paused(logs) == ["intake_paused", "intake_resumed"]
+
+
+def test_batches_that_fail_although_the_probe_passes_are_no_end_of_the_outage(broker: FakeBroker) -> None:
+    """The log said intake_resumed and intake_paused in turn, every few seconds."""
+    broker.publish(b"only")
+    rig = Rig(broker, enough=lambda: bool(broker.acked))
+
+    def fails(_body: bytes) -> Settle:
+        if broker.now < 200:
+            raise DatabaseUnavailable("column does not exist")
+        return Settle.ACK
+
+    rig.verdict = fails
+    with capture_logs() as logs:
+        rig.run()
+    told = resumed_and_paused(logs)
+    assert told.count("intake_resumed") == 2, "when the probe passed first, and when a batch was committed"
+    assert told[:2] == ["intake_paused", "intake_resumed"]
+    assert told[-1] == "intake_resumed"
+    assert told.count("intake_paused") >= 5
+
+
+def test_every_fault_of_broker_and_database_is_reported_in_its_own_words(broker: FakeBroker) -> None:
+    broker.publish(b"only")
+    broker.connect_faults.append(BrokerUnavailable("connection refused"))
+    rig = Rig(broker, enough=lambda: bool(broker.acked))
+    rig.database_away = True
+    broker.at(4, lambda: setattr(rig, "database_away", False))
+    broker.at(5, broker.drop_connections)
+    rig.run()
+    assert rig.faults[:3] == ["connection refused", "connection refused", "still refused"]
 
 
 def test_a_broker_lost_during_a_pause_does_not_end_the_pause(broker: FakeBroker) -> None:

@@ -14,6 +14,7 @@ import pytest
 from notifier import health
 from notifier.domain.backlog import Backlog
 from notifier.domain.errors import ConfigurationError
+from notifier.domain.redaction import Redactor
 from notifier.health import HealthServer
 from notifier.metrics import Metrics
 from notifier.vitals import CHECK_LIMIT, LIVE_LIMIT, Vitals
@@ -51,7 +52,7 @@ class Site:
 
     def ready(self) -> None:
         self.vitals.consumer_is("consuming")
-        self.vitals.checked(database=True, backlog=BACKLOG, dead_letters=2)
+        self.vitals.checked(backlog=BACKLOG, dead_letters=2)
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_live_is_the_age_of_the_last_tick_and_nothing_else(site: Site) -> None:
     site.clock.now += LIVE_LIMIT + 1
     assert site.get("/livez")[:2] == (503, "main loop stuck\n")
     site.vitals.tick()
-    site.vitals.checked(database=False, backlog=None, dead_letters=None)
+    site.vitals.check_failed("database: connection refused")
     site.vitals.consumer_is("paused")
     assert site.get("/livez")[0] == 200
 
@@ -79,11 +80,35 @@ def test_ready_needs_consumer_database_and_no_drain(site: Site) -> None:
     site.vitals.consumer_is("paused")
     assert site.get("/readyz")[:2] == (503, "not consuming (paused)\n")
     site.ready()
-    site.vitals.checked(database=False, backlog=None, dead_letters=None)
-    assert site.get("/readyz")[:2] == (503, "database not reachable\n")
+    site.vitals.check_failed("database: no such table")
+    assert site.get("/readyz")[:2] == (503, "database: no such table\n")
+    assert json.loads(site.get("/healthz")[1])["database"] is False
     site.ready()
     site.vitals.drain()
     assert site.get("/readyz")[:2] == (503, "draining\n")
+
+
+def test_what_keeps_the_consumer_from_its_work_is_told_until_it_consumes(site: Site) -> None:
+    site.ready()
+    site.vitals.consumer_failed("403 ACCESS_REFUSED\nread access refused")
+    site.vitals.consumer_is("connecting")
+    (obstacle,) = json.loads(site.get("/healthz")[1])["obstacles"]
+    assert obstacle == "not consuming (connecting): 403 ACCESS_REFUSED read access refused"
+    site.vitals.consumer_is("consuming")
+    site.vitals.consumer_is("paused")
+    assert site.get("/readyz")[1] == "not consuming (paused)\n"
+
+
+def test_no_fault_shows_a_secret_or_an_address(site: Site) -> None:
+    site.ready()
+    site.vitals.clean = Redactor(["hunter22"]).text
+    site.vitals.consumer_failed("no connection to amqp://webnet:hunter22@broker/")
+    site.vitals.consumer_is("connecting")
+    site.vitals.check_failed("database: anna@acme.example " + "x" * 1000)
+    told = site.get("/readyz")[1]
+    assert "hunter22" not in told
+    assert "anna@" not in told
+    assert max(map(len, told.splitlines())) <= 350
 
 
 def test_a_background_check_that_hangs_makes_the_worker_unready(site: Site) -> None:
