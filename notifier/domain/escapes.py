@@ -14,8 +14,8 @@ _SEQUENCE: Final = re.compile(
     r"|\x1b(?: [F-N]|[!-/]{1,2}+[0-~]|[0-~])?"
 )
 _MAY_BEGIN_ONE: Final = re.compile(r"[\x1b\x90\x98\x9b\x9d-\x9f]")
-# The same as programs write it: `\x1b[31m`, `\033[0m`, `^[[1m`.
-_WRITTEN: Final = re.compile(r"(?:\\x1b|\\u001b|\\033|\\e|\^\[)\[[0-?]*+[ -/]*+[@-~]", re.IGNORECASE)
+# The same as programs write it: `\x1b[31m`, `\033[0m`, `^[[1m`; within JSON with more backslashes.
+_WRITTEN: Final = re.compile(r"(?:\\{1,8}+(?:x1b|u001b|033|e)|\^\[)\[[0-?]*+[ -/]*+[@-~]", re.IGNORECASE)
 # A pager's line, which backspaces take back, and a letter that is printed twice to look bold or underlined.
 _PAGER: Final = re.compile(r"<?-{1,3}+ ?more ?-{1,3}+>?[ ]?\x08++[ ]*+\x08*+", re.IGNORECASE)
 _OVERSTRUCK: Final = re.compile(r"_\x08(?=.)|(.)\x08(?=\1)")
