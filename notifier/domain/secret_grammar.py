@@ -56,7 +56,7 @@ PROSE: Final = rf"(?!(?:{_ENGLISH}|{_GERMAN})(?![\w$/+]|[.-]\w))"
 # What is hardly a word of a sentence: four characters or more, with a letter and a digit, a capital inside, or a
 # symbol inside; or six digits in a row. Times, paths, addresses of mails and names of errors are none.
 LIKELY: Final = (
-    r"(?=\S{4})(?![~.]{0,2}/|\d{4}-\d\d-\d\d|[\w.+-]{1,64}@[\w-]{1,64}\.\w|(?:sha|type|level|version)-?\d{1,4}\b|"
+    r"(?=\S{4})(?![<(\[{]|[~.]{0,2}/|\d{4}-\d\d-\d\d|[\w.+-]{1,64}@[\w-]{1,64}\.\w|(?:sha|type|level|version)-?\d{1,4}\b|"
     r"[\w.]{0,60}(?:error|exception|failure|failed|fault|found)\b)"
     r"(?=(?=\S{0,100}?\d)\S{0,100}?[^\W\d_]|\S{0,100}?(?:(?-i:[a-z][A-Z])|[!#$%&*?@^]\w|\d{6}))"
 )

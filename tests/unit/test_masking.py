@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from notifier.domain.escapes import as_seen
 from notifier.domain.masking import MASK, mask_json, mask_json_source, mask_text
 from notifier.domain.secret_names import is_secret_name
 from notifier.domain.secret_patterns import SECRET_PATTERNS
@@ -377,6 +378,19 @@ def test_a_secret_is_hidden_whatever_stands_between_the_letters(line: str) -> No
     assert "aZ3kQ9xW77" not in mask_json_source(json.dumps({"error": line.replace("@", "aZ3kQ9xW77")})[:-1])
 
 
+@examples(150)
+@given(
+    line=st.sampled_from(SHOWN),
+    unseen=st.sampled_from(["\x1b[0m", "\u200b", "\xad", "\x07", "\x9b1m"]),
+    data=st.data(),
+)
+def test_nothing_unseen_at_any_place_uncovers_a_secret(line: str, unseen: str, data: st.DataObject) -> None:
+    shown = line.replace("@", "aZ3kQ9xW77Lm0pRt", 1)
+    at = data.draw(st.integers(0, len(shown)))
+    masked = mask_text(shown[:at] + unseen + shown[at:])
+    assert "aZ3kQ9xW77Lm0pRt" not in as_seen(masked)
+
+
 def test_a_text_with_escapes_loses_them_only_with_a_secret() -> None:
     assert mask_text("\x1b[1mpassword:\x1b[0m aZ3kQ9xW77 \x1b[2K") == f"password: {MASK} "
     for text in (
@@ -403,6 +417,7 @@ INNOCENT = [
     "password validation",
     "token type Bearer",
     "token v2 is used",
+    "a long token (IPv6, hash, URL) is cut",
     "password sha256 hash",
     "password for anna@example.org",
     "secret /etc/notifier/key1 is missing",
