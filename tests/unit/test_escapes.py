@@ -23,7 +23,7 @@ WHOLE = [
     ("cut off \x1b", "cut off "),
     ("a string \x1b]that never ends", "a string that never ends"),
     ("\x1b[31\nnext line", "\nnext line"),
-    ("no escape [31m", "no escape [31m"),
+    ("no escape [INFO]", "no escape [INFO]"),
 ]
 
 
@@ -45,6 +45,9 @@ def test_an_escape_sequence_is_taken_away_whole(given: str, left: str) -> None:
         ("secret\xa0x", "secret x"),
         ("bell\x07", "bell"),
         ("\\x1b[31mred\\u001b[0m \\033[1mbold^[[0m", "red bold"),
+        ("#033[31mred#033[0m [1mbold[0m \ufffd[4;31munder\u241b[0m", "red bold under"),
+        ("p\ufffda\ufffds\ufffds", "pass"),
+        ("[1] [12] list[5] a[2", "[1] [12] list[5] a[2"),
         ("tab\tand\r\nlines\u2028stay", "tab\tand\r\nlines\u2028stay"),
         ("Überprüfung 検査", "Überprüfung 検査"),
         ("[INFO] C:\\users\\x1b", "[INFO] C:\\users\\x1b"),
@@ -75,6 +78,9 @@ def test_no_escape_character_is_left(text: str) -> None:
         "--more",
         "\u200b",
         "\\e[",
+        "[1;",
+        "\\\\",
+        "#033",
         "a\x08",
     ],
 )

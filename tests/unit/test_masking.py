@@ -366,6 +366,10 @@ DISGUISED = [
     "\\x1b[1mpassword:\\x1b[0m @",
     "\\u001b[1menable secret\\u001b[0m @",
     "\x1b]0;password=@\x07",
+    "#033[1mpassword:#033[0m @",
+    "[32menable secret[0m @",
+    "\ufffd[1mpassword:\ufffd[0m @",
+    "p\ufffda\ufffds\ufffds\ufffdw\ufffdo\ufffdr\ufffdd\ufffd: @",
 ]
 
 
@@ -563,6 +567,8 @@ def test_every_text_and_every_value_under_a_secret_name_is_hidden() -> None:
         ("Client-Secret", True),
         ("snmp_community", True),
         ("token", True),
+        ("Kennwort", True),
+        ("pass\u200bword", True),
         ("id", False),
         ("password_min_length", False),
         ("secretary", False),
