@@ -143,9 +143,8 @@ def _mask_list(items: list[Json]) -> list[Json]:
     masked = [mask_json(item) for item in items]
     for at, (question, answer) in enumerate(pairwise(items), start=1):
         if isinstance(question, str) and isinstance(answer, str) and question.rstrip().endswith((":", "=")):
-            asked, _, told = mask_text(f"{question[-_QUESTION:]}\n{answer}").partition("\n")
-            if asked:
-                masked[at] = mask_text(told)
+            asked = question.rstrip()[-_QUESTION:].splitlines()[-1]
+            masked[at] = mask_text(f"{asked}\n{answer}").partition("\n")[2]
     return masked
 
 

@@ -605,6 +605,11 @@ def test_what_follows_a_key_in_a_list_stays() -> None:
 
 def test_a_password_in_the_text_after_the_question_is_hidden() -> None:
     assert mask_json(["Password:", "aZ3kQ9xW77", "welcome"]) == ["Password:", MASK, "welcome"]
+    assert mask_json(["login\nPassword: \n", "aZ3kQ9xW77\nwelcome"]) == [
+        "login\nPassword: \n",
+        f"{MASK}\nwelcome",
+    ]
+    assert mask_json([{"log": ["Password:", 5]}, "x"]) == [{"log": ["Password:", 5]}, "x"]
     assert mask_json(["Password:", "edge-01#", "targets:", "edge-01"]) == [
         "Password:",
         "edge-01#",
