@@ -75,11 +75,13 @@ _CONFIGURATION = (
         r"(?:[ \t]++cipher)?+[ \t]++" + VALUE,
     ),
     pattern("session-key", expression=r"\bsession-key[ \t]++\S.{0,300}?authenticator[ \t]++" + VALUE),
-    pattern("pass", "secret", "kennwort", expression=rf"{AFTER_PREFIX}{NOUN}[ \t]++{VALUE}{LINE_END}"),
     pattern(
         "pass",
         "secret",
-        expression=rf"\b(?:vty|console|con|aux|tty)(?:[ \t]++\d{{1,3}}){{0,2}}[ \t]++{NOUN}[ \t]++{VALUE}",
+        "kennwort",
+        expression=rf"{AFTER_PREFIX}"
+        r"(?:(?:line[ \t]++)?+(?:vty|console|con|aux|tty)(?:[ \t]++\d{1,3}){0,2}+[ \t]++)?+"
+        rf"{NOUN}[ \t]++{VALUE}{LINE_END}",
     ),
     pattern(
         "mgmt-user",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from notifier.domain.secret_grammar import LABEL, LIKELY, LINE_BREAK, LINE_END, PROSE, QUOTED, VALUE, pattern
+from notifier.domain.secret_grammar import LABEL, LIKELY, LINE_BREAK, LINE_END, PROSE, VALUE, pattern
 
 _NOUN = r"(?<![A-Za-z0-9$])(?:password|passwd|passphrase|passcode|pwd|secret|token|passwort|kennwort)"
 _HINTS = ("pass", "pwd", "secret", "token", "kennwort")
@@ -15,8 +15,10 @@ _IS = r"(?:is|was|ist|war|lautet)(?:[ \t]*+:)?+[ \t]++"
 _PROMPT_ALONE = rf"(?![\w.@()/:~\[\]-]{{1,80}}[#>$%:]{LINE_END})"
 
 SENTENCE_PATTERNS: Final = (
-    pattern(*_HINTS, expression=rf"{_NOUN}[ \t]++(?:{_IS})?+{LIKELY}{VALUE}"),
-    pattern(*_HINTS, expression=rf"{_NOUN}[ \t]++{_IS}(?P<value>{QUOTED})"),
+    pattern(
+        *_HINTS,
+        expression=rf"""{_NOUN}[ \t]++(?:{_IS}(?=\\?["'])|(?:{_IS})?+{LIKELY}){VALUE}""",
+    ),
     pattern(
         *_HINTS,
         expression=r"\b(?:re)?(?:set|sets|setting|changed?|changing)[ \t]++(?:\w{1,20}[ \t]++){0,3}?"
