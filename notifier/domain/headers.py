@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from notifier.domain.addresses import parse_mailbox
 from notifier.domain.errors import HeaderInjection
+from notifier.domain.escapes import without_escapes
 
 MAX_LENGTH = 200
 _LINE = 78  # RFC 5322 section 2.1.1
@@ -42,9 +43,11 @@ class Header(NamedTuple):
 def clean_header(text: str) -> str:
     """Return foreign text fit for a header: one line, printable, no `=?`, at most 200 characters (B22-B27).
 
-    Controls, line and paragraph separators, bidirectional overrides and zero-width characters become blanks.
+    Escape sequences go whole; controls, line and paragraph separators, bidirectional overrides and zero-width
+    characters become blanks.
     """
-    printable = text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+    plain = without_escapes(text)
+    printable = plain if plain.isprintable() else "".join(c if c.isprintable() else " " for c in plain)
     collapsed = " ".join(printable.replace("=?", "= ?").split())
     return collapsed if len(collapsed) <= MAX_LENGTH else collapsed[: MAX_LENGTH - 1].rstrip() + "…"
 

@@ -7,6 +7,9 @@ from base64 import b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from notifier.domain.escapes import without_escapes
+from notifier.domain.masking import mask_text
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -40,12 +43,15 @@ class Reply:
 
 
 def clean_text(raw: str, *, secrets: Sequence[str] = ()) -> str:
-    """Return `raw` as one line of at most 500 printable characters with every secret masked (B55, B56)."""
-    line = _masked(raw, secrets)
+    """Return `raw` as one line of at most 500 printable characters with every secret masked (B55, B56).
+
+    `secrets` are known; what else looks like a secret is masked as in the texts of jobs.
+    """
+    line = mask_text(_masked(without_escapes(raw), secrets))
     if not line.isprintable():
         line = "".join(c if c.isprintable() else " " for c in line)
     line = " ".join(line.split())
-    line = _masked(line, secrets)
+    line = mask_text(_masked(line, secrets))
     return line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"
 
 

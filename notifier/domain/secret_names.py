@@ -31,6 +31,8 @@ _ENDINGS: Final = (
     "authorization",
     "cookie",
     "passwordhash",
+    "passwort",
+    "kennwort",
 )
 _NOT_ALPHANUMERIC: Final = re.compile(r"[\W_]+")
 

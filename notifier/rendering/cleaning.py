@@ -7,9 +7,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
-_ANSI = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])"
-)
+from notifier.domain.escapes import without_escapes
+
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 # What reorders or hides text is shown as its code instead. Zero-width joiners stay: scripts and emoji need them.
 _INVISIBLE = re.compile(
@@ -32,7 +31,7 @@ def clean(text: str) -> str:
     if bounded.isascii() and bounded.isprintable():
         return bounded
     # NUL is stored as U+FFFD, which cannot be stored otherwise (B20); people read it as a broken mail.
-    plain = _CONTROLS.sub("", _ANSI.sub("", bounded).replace("\t", "    ").replace("\ufffd", "?"))
+    plain = _CONTROLS.sub("", without_escapes(bounded).replace("\t", "    ").replace("\ufffd", "?"))
     lines = "\n".join(plain.splitlines())
     return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", lines)
 

@@ -101,7 +101,7 @@ CASES = {
         reason="permanent_smtp",
         code=550,
         enhanced="5.1.1",
-        text="no [31msuch user",
+        text="no such user",
     ),
 }
 

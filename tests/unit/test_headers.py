@@ -22,6 +22,7 @@ anything = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
         ("=?utf-8?q?x=0d=0aBcc:_e@x?=", "= ?utf-8?q?x=0d=0aBcc:_e@x?="),  # B23
         ("a\u2028b\x85c\x0bd\x0ce", "a b c d e"),  # B25
         ("a\u202eb\u200bc", "a b c"),  # B26
+        ("\x1b[31mred\x1b[0m \x1b]0;t\x07x", "red x"),
         ("  two   blanks ", "two blanks"),
         ("plain", "plain"),
     ],

@@ -36,6 +36,8 @@ SITE = Site(
     [
         ("\x1b[31mred\x1b[0m", "red"),
         ("\x1b]0;title\x07text\x1b(B", "text"),
+        ("\x9b31mred\x1b[0", "red"),
+        ("\x1b]no end to this", "no end to this"),
         ("a\x00b\x07c", "abc"),
         ("a\r\nb\rc\u2028d", "a\nb\nc\nd"),
         ("\tx", "    x"),
