@@ -708,10 +708,8 @@ def test_hints_are_lower_case_and_the_value_has_a_group(pattern: Any) -> None:
     ],
 )
 def test_a_hostile_text_costs_little(unit: str) -> None:
-    for text in (
-        unit * (250_000 // len(unit)) + " password",
-        "password " + unit * (250_000 // len(unit)) + "key",
-    ):
+    times = 25_000 // len(unit)
+    for text in (unit * times + " password", "password " + unit * times + "key"):
         started = process_time()
         mask_text(text)
-        assert process_time() - started < 2  # 0.2 s is usual; quadratic behaviour takes minutes
+        assert process_time() - started < 0.5  # 0.03 s is usual; quadratic behaviour takes seconds
