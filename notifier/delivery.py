@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from notifier.carriers import Carrier, Carriers
     from notifier.composing import Composed, Composer
+    from notifier.congestion import Congestion
     from notifier.crashpoints import Crashpoint
     from notifier.domain.outcomes import Reply, RetryPolicy, Settlement, Verdict
     from notifier.domain.servers import SmtpServer
@@ -87,6 +88,7 @@ class Delivery:
         carriers: Carriers,
         pace: Pace,
         setups: SetUps,
+        congestion: Congestion,
         metrics: Metrics,
         tracer: Tracer,
         crashpoint: Crashpoint,
@@ -102,6 +104,7 @@ class Delivery:
         self._carriers = carriers
         self._pace = pace
         self._setups = setups
+        self._congestion = congestion
         self._metrics = metrics
         self._tracer = tracer
         self._crashpoint = crashpoint
@@ -134,11 +137,14 @@ class Delivery:
         sizes = self._pace.small_batches(BATCH_ROWS) | dict.fromkeys(map(str, self._setups.hanging()), 0)
         return json.dumps(sizes)
 
-    def deliver(self, database: OwnConnection, batch: Batch, claimed_at: float) -> None:
+    def deliver(
+        self, database: OwnConnection, batch: Batch, claimed_at: float, *, share: Callable[[], None]
+    ) -> None:
         """Send a claimed batch and write down what became of each mail.
 
-        claimed_at: the clock before the claim. Raises DatabaseUnavailable when results could not be written in time;
-        the leases then decide.
+        claimed_at: the clock before the claim. share lets another thread look for work; it is called when there may be
+        more than this batch, before anything that can take long.
+        Raises DatabaseUnavailable when results could not be written in time; the leases then decide.
         """
         self._crashpoint.at("after_claim")
         self._tracer.delivery_began()
@@ -153,13 +159,13 @@ class Delivery:
             on_settled=lambda mail, verdict, settlement: self._report(batch, mail, verdict, settlement),
         )
         try:
-            self._send(database, batch, ledger)
+            self._send(database, batch, ledger, share)
         finally:
             ledger.release_rest()
             self._tell_breaker(database, batch, ledger)
             ledger.write()
 
-    def _send(self, database: OwnConnection, batch: Batch, ledger: Ledger) -> None:
+    def _send(self, database: OwnConnection, batch: Batch, ledger: Ledger, share: Callable[[], None]) -> None:
         try:
             server = self._routes.server(batch, lambda key: database.run(smtp_configs.read, key))
         except SmtpFault as fault:
@@ -168,7 +174,12 @@ class Delivery:
         composed = self._compose(batch, server, ledger)
         if not composed:
             return
-        if not self._carriers.ready(server):
+        ready = self._carriers.ready(server)
+        self._congestion.sample()
+        quick = ready and not self._pace.is_slow(batch.server_id)
+        if batch.more and not (quick and self._congestion.crowded):
+            share()
+        if not ready:
             database.rest()  # connecting may take minutes; others can use the connection meanwhile
         began = self._clock()
         try:

@@ -28,6 +28,11 @@ class Pace:
             elif known is not None or len(self._seconds) < _KEPT:
                 self._seconds[server_id] = mean
 
+    def is_slow(self, server_id: int) -> bool:
+        """Tell whether this server is known as a slow one."""
+        with self._lock:
+            return server_id in self._seconds
+
     def small_batches(self, full: int) -> dict[str, int]:
         """Return the batch size of each slow server: as many mails as a normal one takes in the time of `full`."""
         with self._lock:

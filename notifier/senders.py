@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
+    from notifier.congestion import Congestion
     from notifier.delivery import Delivery
     from notifier.metrics import Metrics
     from notifier.setups import SetUps
@@ -90,8 +91,9 @@ class Senders:
     """Runs `count` threads, each the same loop: claim a batch, deliver it, and wait when there is none.
 
     A thread that found more than its batch wakes another one, so that a backlog is soon everybody's and a single mail
-    is one thread's. A thread that waits for a server that hangs is stood in for by a spare one, up to four times
-    `count`. stopping ends the loop between two batches.
+    is one thread's. While threads queue for the interpreter it does not: the other one would make all of them slower.
+    A thread that waits for a server that hangs is stood in for by a spare one, up to four times `count`. stopping ends
+    the loop between two batches.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Senders:
         delivery: Delivery,
         connections: int,
         setups: SetUps,
+        congestion: Congestion,
         metrics: Metrics,
         clock: Callable[[], float],
         new_uuid: Callable[[], UUID],
@@ -111,6 +114,7 @@ class Senders:
         self._delivery = delivery
         self._connections = connections
         self._setups = setups
+        self._congestion = congestion
         self._metrics = metrics
         self._clock = clock
         self._new_uuid = new_uuid
@@ -135,6 +139,11 @@ class Senders:
     def wake(self, count: int = 1) -> None:
         """Mails may be due: let this many idle threads look."""
         self._wakeups.wake(count)
+
+    def new_mails(self) -> None:
+        """Mails were written: let an idle thread look, unless those at work will find them as soon as it could."""
+        if not (self._in_hand and self._congestion.crowded):
+            self.wake()
 
     def look_after(self) -> None:
         """Once a second: let an idle thread look for work, and stand in for those that wait for a dead server."""
@@ -210,11 +219,9 @@ class Senders:
             batch = self._claim(database, token, unproven=unproven)
             if batch is None:
                 return self._lane_was_locked(database, unproven=unproven)
-            if batch.more:
-                self.wake()
             if batch.proven and unproven:
                 unproven = self._leave_slot()
-            self._delivery.deliver(database, batch, claimed_at)
+            self._delivery.deliver(database, batch, claimed_at, share=self.wake)
             return True
         finally:
             with self._in_hand_lock:

@@ -19,6 +19,7 @@ from notifier.broker.consumer import Consumer, ConsumerState
 from notifier.broker.dead_letters import open_dead_letters
 from notifier.carriers import Carriers
 from notifier.composing import Composer
+from notifier.congestion import Congestion
 from notifier.delivery import Delivery
 from notifier.domain.errors import ConfigurationError, NotifierError
 from notifier.health import HealthServer
@@ -95,7 +96,7 @@ class Worker:
             deadlines=wiring.deadlines(settings),
             on_certificate=self._metrics.certificate_seen,
         )
-        setups = SetUps(time.monotonic)
+        setups, congestion = SetUps(time.monotonic), Congestion()
         delivery = Delivery(
             rules=wiring.delivery_rules(settings, worker=name[:200]),
             routes=Routes(
@@ -116,6 +117,7 @@ class Worker:
             ),
             pace=Pace(),
             setups=setups,
+            congestion=congestion,
             metrics=self._metrics,
             tracer=tracer,
             crashpoint=crashpoint,
@@ -131,6 +133,7 @@ class Worker:
             delivery=delivery,
             connections=section.connections_per_customer,
             setups=setups,
+            congestion=congestion,
             metrics=self._metrics,
             clock=time.monotonic,
             new_uuid=new_uuid,
@@ -143,7 +146,7 @@ class Worker:
                 rules=wiring.planning_rules(settings), subject=renderer.subject, new_uuid=new_uuid
             ),
             max_event_bytes=settings.rabbitmq.max_event_bytes,
-            on_new_mails=self._senders.wake,
+            on_new_mails=self._senders.new_mails,
             metrics=self._metrics,
             tracer=tracer,
             crashpoint=crashpoint,

@@ -13,11 +13,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from notifier.composing import Composed
+from notifier.congestion import Congestion
 from notifier.crashpoints import Crashpoint
 from notifier.delivery import Delivery, DeliveryRules
 from notifier.domain.errors import DatabaseUnavailable, SmtpFault
 from notifier.domain.outcomes import Reply, RetryPolicy
-from notifier.domain.servers import SmtpServer
+from notifier.domain.servers import DEFAULT_SERVER_ID, SmtpServer
 from notifier.domain.vocabulary import FaultCause, Phase
 from notifier.metrics import Metrics
 from notifier.pace import Pace
@@ -77,6 +78,7 @@ class Line:
     steps: list[Step] = field(default_factory=list)
     usable: bool = True
     reused: bool = False
+    is_ready: bool = False
     cut: bool = False
     opened: int = 0
     given_back: int = 0
@@ -84,7 +86,7 @@ class Line:
     refuse_to_open: SmtpFault | None = None
 
     def ready(self, _server: SmtpServer) -> bool:
-        return False
+        return self.is_ready
 
     def take(self, _server: SmtpServer) -> Line:
         self.opened += 1
@@ -163,6 +165,9 @@ class Bench:
         self.stopping = threading.Event()
         self.database = Breaking(engine)
         self.pauses: list[float] = []
+        self.shared = 0
+        self.pace = Pace()
+        self.queue = 0.0  # seconds in which a thread gets the interpreter back
         self.delivery = Delivery(
             rules=DeliveryRules(
                 worker="test",
@@ -178,8 +183,9 @@ class Bench:
             routes=Route(),  # type: ignore[arg-type]
             composer=self.compose,  # type: ignore[arg-type]
             carriers=self.line,  # type: ignore[arg-type]
-            pace=Pace(),
+            pace=self.pace,
             setups=SetUps(self.clock),
+            congestion=Congestion(self.clock, self._queue),
             metrics=Metrics(version="test"),
             tracer=tracer or Tracer(),
             crashpoint=Crashpoint(),
@@ -193,6 +199,9 @@ class Bench:
     def _wait(self, seconds: float) -> None:
         self.pauses.append(seconds)
         self.clock.now += seconds
+
+    def _queue(self) -> None:
+        self.clock.now += self.queue
 
     def mails(self, count: int) -> list[int]:
         """Put mails of one customer in; returns their ids."""
@@ -208,7 +217,10 @@ class Bench:
         """Claim and deliver one batch."""
         batch = self.delivery.claim(self.database, uuid4(), unproven=True)
         assert batch is not None
-        self.delivery.deliver(self.database, batch, self.clock.now)
+        self.delivery.deliver(self.database, batch, self.clock.now, share=self._share)
+
+    def _share(self) -> None:
+        self.shared += 1
 
     def rows(self) -> list[tuple[object, ...]]:
         """Status, reason, attempts, ambiguous_count of every row, in order; no row may be held."""
@@ -409,6 +421,34 @@ def test_a_stamp_that_fails_sends_nothing_and_gives_everything_back(bench: Bench
     assert bench.line.sent == []
 
 
+@pytest.mark.parametrize(
+    ("mails", "queue", "ready", "slow", "shared"),
+    [
+        (15, 0.0, True, False, 0),
+        (17, 0.0, True, False, 1),
+        (17, 0.004, False, False, 1),
+        (17, 0.004, True, True, 1),
+        (17, 0.004, True, False, 0),
+    ],
+    ids=[
+        "nothing is left",
+        "mails are left",
+        "it must connect first",
+        "the server is slow",
+        "threads queue for the interpreter",
+    ],
+)
+def test_another_thread_is_woken_for_what_is_left_unless_it_would_only_queue(
+    bench: Bench, mails: int, queue: float, *, ready: bool, slow: bool, shared: int
+) -> None:
+    bench.mails(mails)
+    if slow:
+        bench.pace.took(DEFAULT_SERVER_ID, 1.0)
+    bench.queue, bench.line.is_ready = queue, ready
+    bench.turn()
+    assert bench.shared == shared
+
+
 def test_a_batch_that_was_taken_back_meanwhile_is_not_sent(bench: Bench) -> None:
     """F11: the zombie changes no row and sends no mail."""
     bench.mails(2)
@@ -417,7 +457,7 @@ def test_a_batch_that_was_taken_back_meanwhile_is_not_sent(bench: Bench) -> None
     bench.connection.exec_driver_sql(
         "UPDATE notification_events SET lock_token = NULL, lease_until = NULL, locked_by = NULL"
     )
-    bench.delivery.deliver(bench.database, batch, bench.clock.now)
+    bench.delivery.deliver(bench.database, batch, bench.clock.now, share=lambda: None)
     assert bench.line.sent == []
     assert bench.rows() == [FREE, FREE]
 

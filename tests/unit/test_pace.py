@@ -27,6 +27,13 @@ def test_a_slow_one_gets_what_a_normal_one_would_do_in_the_time_of_a_full_batch(
     assert after(seconds) == {"7": rows}
 
 
+def test_a_slow_server_is_known_as_one() -> None:
+    pace = Pace()
+    pace.took(7, 2 * SLOW)
+    pace.took(8, SLOW)
+    assert (pace.is_slow(7), pace.is_slow(8)) == (True, False)
+
+
 def test_a_server_that_became_quick_is_forgotten() -> None:
     assert after(0.040, *[0.001] * 20) == {}
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from notifier.senders import UnprovenSlots, Wakeups
+from notifier.congestion import Congestion
+from notifier.senders import Senders, UnprovenSlots, Wakeups
 
 
 def test_a_token_given_before_the_wait_is_not_lost() -> None:
@@ -64,3 +67,33 @@ def test_a_freed_slot_tells_once_that_somebody_was_refused() -> None:
     assert places.give_back()
     assert places.take()
     assert not places.give_back()
+
+
+@pytest.mark.parametrize(
+    ("at_work", "crowded", "woken"),
+    [(True, False, 1), (False, True, 1), (True, True, 0)],
+    ids=["there is room", "nobody is at work", "those at work find them as soon"],
+)
+def test_new_mails_wake_a_sender_unless_it_would_only_queue(
+    monkeypatch: pytest.MonkeyPatch, *, at_work: bool, crowded: bool, woken: int
+) -> None:
+    monkeypatch.setattr(Congestion, "crowded", property(lambda _self: crowded))
+    nothing: Any = None
+    senders = Senders(
+        count=1,
+        engine=nothing,
+        delivery=nothing,
+        connections=4,
+        setups=nothing,
+        congestion=Congestion(),
+        metrics=nothing,
+        clock=nothing,
+        new_uuid=nothing,
+        stopping=threading.Event(),
+    )
+    if at_work:
+        senders._in_hand.add(uuid4())
+    wakes: list[int] = []
+    monkeypatch.setattr(senders, "wake", lambda: wakes.append(1))
+    senders.new_mails()
+    assert len(wakes) == woken

@@ -1,0 +1,50 @@
+"""Whether the threads of this process already queue for the interpreter: one more would only queue, too."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CROWDED = 0.0002  # seconds in the queue: two or three threads that compute
+_LONGEST = 0.005  # the interpreter's switch interval; what is longer is the machine's doing, and rare
+_FRESH = (
+    0.1  # seconds after which a sample says nothing more: whoever took it may be waiting for a slow server
+)
+_WEIGHT = 0.2  # of the newest sample in the running mean
+
+
+def _let_go() -> None:
+    time.sleep(
+        0
+    )  # gives the interpreter's lock away, asks nothing of the kernel, and queues for the lock again
+
+
+class Congestion:
+    """A running mean of how long a thread waits for the interpreter. Threads may share it; a lost sample is no loss.
+
+    clock is monotonic.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.perf_counter, let_go: Callable[[], None] = _let_go
+    ) -> None:
+        self._clock = clock
+        self._let_go = let_go
+        self._waiting = 0.0
+        self._sampled = float("-inf")
+
+    @property
+    def crowded(self) -> bool:
+        """Whether the samples of late say so; False when there are none."""
+        return self._waiting > CROWDED and self._clock() - self._sampled < _FRESH
+
+    def sample(self) -> None:
+        """Queue once, and remember how long it took."""
+        began = self._clock()
+        self._let_go()
+        self._sampled = self._clock()
+        waited = min(self._sampled - began, _LONGEST)
+        self._waiting += _WEIGHT * (waited - self._waiting)
