@@ -211,9 +211,8 @@ class Consumer:
                 _log.warning("database_probe_failed", error=str(exc), retry_in=round(delay, 1))
             else:
                 self._database_away = False
-                if (
-                    self._failed_batches.failures <= 1
-                ):  # after a second batch failed, the probe alone proves nothing
+                # After a second batch failed, the probe alone proves nothing.
+                if self._failed_batches.failures <= 1:
                     _log.info("intake_resumed")
                 return True
         return False

@@ -31,8 +31,8 @@ def first_connection(engine: Engine) -> Iterator[Connection]:
     """Connect, and say what to do about a failure, here or in the block.
 
     Raises ConfigurationError when the server refuses user, password or database, or when something that the block
-    uses is missing in the schema; else DatabaseUnavailable. Only for
-    the start: later a refusal is waited out like any fault, for a password may just be changed (D5).
+    uses is missing in the schema; else DatabaseUnavailable. Only for the start: later a refusal is waited out like any
+    fault, for a password may just be changed (D5).
     """
     connected = False
     try:
