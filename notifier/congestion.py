@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import select
 import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CROWDED = 0.0002  # seconds in the queue: two or three threads that compute
+CROWDED = 0.0002  # seconds without the lock, of which the pause is half: two or three other threads compute
+_PAUSE = 0.000_01  # seconds; the kernel makes a tenth of a millisecond of it
 _LONGEST = 0.005  # the interpreter's switch interval; what is longer is the machine's doing, and rare
-_FRESH = (
-    0.1  # seconds after which a sample says nothing more: whoever took it may be waiting for a slow server
-)
+# Seconds after which a sample says nothing more: whoever took it may be waiting for a slow server.
+_FRESH = 0.1
 _WEIGHT = 0.2  # of the newest sample in the running mean
 
 
 def _let_go() -> None:
-    time.sleep(
-        0
-    )  # gives the interpreter's lock away, asks nothing of the kernel, and queues for the lock again
+    # Gives the interpreter's lock away for so long that another thread can take it. Not time.sleep, which waits for a
+    # time of the clock: clocks may jump.
+    select.select((), (), (), _PAUSE)
 
 
 class Congestion:

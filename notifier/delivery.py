@@ -175,10 +175,11 @@ class Delivery:
         if not composed:
             return
         ready = self._carriers.ready(server)
-        self._congestion.sample()
-        quick = ready and not self._pace.is_slow(batch.server_id)
-        if batch.more and not (quick and self._congestion.crowded):
-            share()
+        if batch.more:
+            self._congestion.sample()
+            quick = ready and not self._pace.is_slow(batch.server_id)
+            if not (quick and self._congestion.crowded):
+                share()
         if not ready:
             database.rest()  # connecting may take minutes; others can use the connection meanwhile
         began = self._clock()
