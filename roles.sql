@@ -48,6 +48,7 @@ ALTER ROLE notifier_reader SET statement_timeout = '60s';
 ALTER ROLE notifier_reader SET idle_in_transaction_session_timeout = '15s';
 ALTER ROLE notifier_reader SET default_transaction_read_only = on;
 
+-- read_audience only reads, with its caller's rights: the commands and the API call it, too.
 REVOKE ALL ON FUNCTION take_in(json), claim_batch(uuid, text, interval, integer, integer, boolean, boolean, jsonb),
     stamp_batch(uuid, bigint[], interval), record_batch(uuid, json), release_batch(uuid), end_batches(uuid[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION take_in(json), claim_batch(uuid, text, interval, integer, integer, boolean, boolean, jsonb),

@@ -289,7 +289,7 @@ COMMENT ON COLUMN notification_events.finished_at IS 'When it became sent or fai
 COMMENT ON COLUMN notification_events.server_id IS 'The server of the last attempt: smtp_configs.id, or 0 for the [smtp] section.';
 COMMENT ON COLUMN notification_events.lock_token IS 'Internal: the batch that holds the row. Set means in flight.';
 COMMENT ON COLUMN notification_events.locked_by IS 'Internal: the worker that holds it.';
-COMMENT ON COLUMN notification_events.lease_until IS 'Internal: until when it is held. After that the row is taken back.';
+COMMENT ON COLUMN notification_events.lease_until IS 'Internal: until when it is held. After that the row is taken back; earlier if its worker falls silent before handoff_at is set.';
 COMMENT ON COLUMN notification_events.handoff_at IS 'Internal: set before the mail may have left; a row taken back with it set is ambiguous.';
 COMMENT ON COLUMN notification_events.lost_claims IS 'Internal: how often a worker vanished while preparing this mail.';
 COMMENT ON COLUMN notification_events.note IS 'What else is worth knowing, such as a broken template of the customer that the built-in one replaced.';

@@ -25,7 +25,7 @@ class Carrier(Protocol):
 
     @property
     def reused(self) -> bool:
-        """Whether a server may have hung up on it since its last mail (D24)."""
+        """Whether a server may have hung up on it since its last mail."""
 
     def send(self, composed: Composed, *, on_dot: Callable[[], None], on_slow: Callable[[], None]) -> Reply:
         """Send one mail; return the final 2yz reply, raise SmtpFault for everything else."""

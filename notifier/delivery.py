@@ -1,4 +1,4 @@
-"""The way of one mail: claim, compose, connect, stamp, send, record. One batch of one customer at a time (D15, D30).
+"""The way of one mail: claim, compose, connect, stamp, send, record. One batch of one customer at a time.
 
     claim ─► route ─► compose ─► connect ─► stamp ─► send … 250 ─► tell breaker ─► record
                │         │          │         │        │
@@ -142,9 +142,9 @@ class Delivery:
     ) -> None:
         """Send a claimed batch and write down what became of each mail.
 
-        claimed_at: the clock before the claim. share lets another thread look for work; it is called when there may be
-        more than this batch, before anything that can take long.
-        Raises DatabaseUnavailable when results could not be written in time; the leases then decide.
+        claimed_at: the clock before the claim. share lets another thread look for work; it is called before
+        connecting and sending when there may be more than this batch, unless that thread would only queue.
+        Raises DatabaseUnavailable when results could not be written in time; lease and pulse then decide.
         """
         self._crashpoint.at("after_claim")
         self._tracer.delivery_began()
@@ -240,7 +240,7 @@ class Delivery:
             self._metrics.smtp_step("send", took)
 
     def _send_one(self, carrier: Carrier, composed: Composed, ledger: Ledger) -> Reply | SmtpFault:
-        """Send one mail; a reused connection that the server had closed is replaced once (D24)."""
+        """Send one mail; a reused connection that the server had closed is replaced once."""
         for again in (True, False):
             reused = carrier.reused
             try:
@@ -262,14 +262,14 @@ class Delivery:
         raise AssertionError  # the second turn always returns
 
     def _unless_cut(self, result: Reply | SmtpFault) -> Reply | SmtpFault:
-        """A mail whose connection we broke ourselves to end in time never left, unless its dot was out (D11)."""
+        """A mail whose connection we broke ourselves to end in time never left, unless its dot was out."""
         cut = self._carriers.cut and isinstance(result, SmtpFault) and result.phase not in _AFTER_DOT
         return not_started("") if cut else result
 
     # -- what follows from it ----------------------------------------------------------------------------------
 
     def _tell_breaker(self, database: OwnConnection, batch: Batch, ledger: Ledger) -> None:
-        """Count the worst fault of the batch once; a success closes what an earlier fault had opened (D31)."""
+        """Count the worst fault of the batch once; a success closes what an earlier fault had opened."""
         bad = worst(ledger.verdicts)
         try:
             if succeeded(ledger.verdicts) and (batch.needs_success or bad is not None):

@@ -1,4 +1,4 @@
-"""The worker's read-only pages over HTTP: /livez, /readyz, /healthz, /metrics (contract section 7)."""
+"""The worker's read-only pages over HTTP: /livez, /readyz, /healthz, /metrics (docs/operations.md)."""
 
 from __future__ import annotations
 

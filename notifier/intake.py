@@ -1,4 +1,4 @@
-"""The way of one broker message: decode, choose, write, settle. It is acked after its rows are committed (D1)."""
+"""The way of one broker message: decode, choose, write, settle. It is acked after its rows are committed."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from notifier.store.claims import Batch, Mail
     from notifier.store.engine import OwnConnection
 
-RECORD_MARGIN = 5.0  # seconds of the lease left when recording gives up (D15)
+RECORD_MARGIN = 5.0  # seconds of the lease left when recording gives up
 
 _log = structlog.get_logger(__name__)
 
@@ -114,7 +114,7 @@ class Ledger:
     def write(self) -> None:
         """Write every verdict; again and again with growing pauses until the lease has 5 seconds left.
 
-        Raises DatabaseUnavailable after that: the rows go back when the lease ends, those handed over as ambiguous.
+        Raises DatabaseUnavailable after that: stamped rows go back as ambiguous when the lease ends, others before.
         """
         # What is given to Retrying it keeps in a knot of references until the garbage collector comes: not the batch.
         clock, wait, ends = self._clock, self._wait, self.lease_ends - RECORD_MARGIN
@@ -162,7 +162,7 @@ def succeeded(verdicts: list[Verdict]) -> bool:
 
 
 def worst(verdicts: list[Verdict]) -> Verdict | None:
-    """Return the verdict a breaker must hear of: one fault is one count, however many mails it touched (D31)."""
+    """Return the verdict a breaker must hear of: one fault is one count, however many mails it touched."""
     for effect in (BreakerEffect.OPEN_CONFIG, BreakerEffect.SOFT, BreakerEffect.STREAK):
         found = [verdict for verdict in verdicts if verdict.breaker == effect]
         if found:

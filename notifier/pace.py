@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-SLOW = 0.020  # seconds a mail; up to here a full batch is one connection's work (reliability section 3)
+SLOW = 0.020  # seconds a mail; up to here a full batch is one connection's work (docs/reliability.md)
 _WEIGHT = 0.2  # of the newest mail in the running mean
 _KEPT = 500  # slow servers remembered; the list goes with every claim
 

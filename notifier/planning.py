@@ -102,7 +102,7 @@ class Planner:
         candidates: Sequence[recipients.Candidate],
         counts: Mapping[str, int],
     ) -> inbox.NewEvent | InvalidEvent:
-        """Choose the recipients of an event (contract section 4)."""
+        """Choose the recipients of an event (docs/contract.md)."""
         try:
             selection = recipients.select(
                 candidates,
@@ -163,7 +163,7 @@ class Planner:
         )
 
     def _message_id_domain(self, account: audiences.Account) -> str:
-        """Return the domain of the sender, never the name of this machine (D17)."""
+        """Return the domain of the sender, never the name of this machine."""
         if self._rules.message_id_domain:
             return self._rules.message_id_domain
         try:

@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 class Pulse:
     """A thread of its own: nothing else may make it late. It beats until `end`, through the drain.
 
-    in_hand returns the tokens of the batches being delivered.
+    in_hand returns the tokens of the batches being claimed or delivered.
     """
 
     def __init__(self, *, engine: Engine, in_hand: Callable[[], Sequence[UUID]], beat: float = BEAT) -> None:

@@ -1,4 +1,4 @@
-"""Writes the documents that publishers build on: `python -m notifier.schemas docs` (contract section 2).
+"""Writes the documents that publishers build on: `python -m notifier.schemas docs` (docs/contract.md).
 
 `schema/job-event.schema.json` is the JSON Schema of a job event, `schema/asyncapi.json` the AsyncAPI 3
 document of the channel. Both are made from the models of `domain.event_models`; a test keeps the committed

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from notifier.metrics import Metrics
     from notifier.setups import SetUps
 
-_LANE_LOCKED_PAUSE = 0.003  # seconds; another claim holds the lane for about as long (D30)
+_LANE_LOCKED_PAUSE = 0.003  # seconds; another claim holds the lane for about as long
 _DATABASE_PAUSES = (0.1, 0.25, 0.5, 1.0, 2.0)
 SPARES_PER_SENDER = 4
 
@@ -91,7 +91,8 @@ class Senders:
     """Runs `count` threads, each the same loop: claim a batch, deliver it, and wait when there is none.
 
     A thread that found more than its batch wakes another one, so that a backlog is soon everybody's and a single mail
-    is one thread's. While threads queue for the interpreter it does not: the other one would make all of them slower.
+    is one thread's. While threads queue for the interpreter it does not, since the other one would make all of them
+    slower, unless its own batch has to connect first or goes to a slow server.
     A thread that waits for a server that hangs is stood in for by a spare one, up to four times `count`. stopping ends
     the loop between two batches.
     """
@@ -198,7 +199,7 @@ class Senders:
                 self._metrics.link_lost("database")
                 self._stopping.wait(pause)
                 continue
-            except Exception:  # noqa: BLE001 - a fault nobody foresaw costs this batch its lease, not the process this thread
+            except Exception:  # noqa: BLE001 - a fault nobody foresaw costs this batch some time, not the process this thread
                 _log.exception("sender_fault")
                 self._stopping.wait(_DATABASE_PAUSES[-1])
                 continue
@@ -239,7 +240,7 @@ class Senders:
             return self._delivery.claim(database, token, unproven=unproven)
         except DatabaseUnavailable:
             # The claim may be committed although its answer was lost: give the rows back rather than let them wait
-            # for the end of the lease.
+            # half a minute for the silence to be noticed.
             self._give_back(database, token)
             raise
 

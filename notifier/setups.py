@@ -15,7 +15,7 @@ PATIENCE = 0.5  # seconds; a living server has mostly greeted and logged us in b
 class SetUps:
     """Connections that are being set up; thread-safe. clock is monotonic.
 
-    A thread that waits for a dead server can do nothing else for up to two minutes (D21). So no further thread is
+    A thread that waits for a dead server can do nothing else for up to two minutes. So no further thread is
     sent to a server that hangs, and those that wait are stood in for (F36).
     """
 

@@ -32,9 +32,8 @@ _log = structlog.get_logger(__name__)
 class Rounds:
     """Seconds between two rounds of each task."""
 
-    take_back: float = (
-        4.0  # and up to a POLL later, so that lost mails go on within 5 s of the end of their lease (F7)
-    )
+    # And up to a POLL later: lost mails go on within 5 s of the end of their lease, or of their worker's silence.
+    take_back: float = 4.0  # F7
     expire: float = 10.0
     tell_held: float = 10.0
     lanes: float = 60.0

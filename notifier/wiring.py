@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def topology(settings: Settings) -> Topology:
-    """Return the broker objects (contract section 1)."""
+    """Return the broker objects (docs/contract.md)."""
     broker = settings.rabbitmq
     return Topology(
         exchange=broker.exchange,
@@ -40,7 +40,7 @@ def topology(settings: Settings) -> Topology:
 
 
 def recipient_rules(settings: Settings) -> Rules:
-    """Return who may get what (contract section 4)."""
+    """Return who may get what (docs/contract.md)."""
     section = settings.recipients
     return Rules(
         role_defaults=section.role_defaults,
@@ -167,7 +167,7 @@ def signing_keys(settings: Settings) -> tuple[str, ...]:
 
 
 def deadlines(settings: Settings) -> Deadlines:
-    """Return the limits of SMTP conversations: one mail takes at most 7/8 of its lease (D21)."""
+    """Return the limits of SMTP conversations: one mail takes at most 7/8 of its lease."""
     return Deadlines(message=settings.delivery.lease * 7 / 8)
 
 

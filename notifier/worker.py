@@ -167,10 +167,10 @@ class Worker:
         )
 
     def run(self) -> None:
-        """Work until a signal, then drain (D11).
+        """Work until a signal, then drain.
 
-        Raises ConfigurationError for a schema that is too old, a refused login or a foreign broker object,
-        and DatabaseUnavailable when the database cannot be reached at the start.
+        Raises ConfigurationError for a schema that does not fit or lacks a part, a refused login or a foreign broker
+        object, and DatabaseUnavailable when the database cannot be reached at the start.
         """
         try:
             self._check_database()
@@ -245,7 +245,7 @@ class Worker:
         self._pool.abort_all()
         time.sleep(LEAVE)
         _log.error("drain_incomplete")
-        os._exit(0)  # every row still held is taken back when its lease ends
+        os._exit(0)  # the rows still held are taken back: after half a minute, or when their lease ends
 
     def _drain(self) -> None:
         ended = self._senders.join(self._settings.delivery.drain_timeout + LEAVE)

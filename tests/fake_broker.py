@@ -25,7 +25,7 @@ class Queued:
 
 
 class FakeBroker:
-    """Every return counts, as on RabbitMQ 3.10 (T7): the 21st return makes a dead letter."""
+    """Every return counts, as on RabbitMQ 3.10: the 21st return makes a dead letter."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -1,4 +1,4 @@
-"""Rows of the event log, and what explains them, as they are answered (contract section 7)."""
+"""Rows of the event log, and what explains them, as they are answered (docs/api.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notification preferences as they are sent and answered (contract section 7)."""
+"""Notification preferences as they are sent and answered (docs/api.md)."""
 
 from __future__ import annotations
 

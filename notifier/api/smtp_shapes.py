@@ -1,4 +1,4 @@
-"""SMTP configurations as they are sent and answered (contract section 7). A password goes in, and never out."""
+"""SMTP configurations as they are sent and answered (docs/api.md). A password goes in, and never out."""
 
 from __future__ import annotations
 

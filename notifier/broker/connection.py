@@ -107,7 +107,7 @@ def connected(url: str, *, name: str) -> Iterator[BlockingConnection]:
 
 
 def close_connection(connection: BlockingConnection) -> None:
-    """Close without complaint: what is unacknowledged goes back to its queue either way (T4)."""
+    """Close without complaint: what is unacknowledged goes back to its queue either way."""
     try:
         if connection.is_open:
             connection.close()

@@ -1,6 +1,6 @@
 """The consuming loop: connect, subscribe, hand over batches, settle; and again after every fault.
 
-It never publishes (D6) and knows RabbitMQ only through `Link`, so that a fake link can drive every turn.
+It never publishes and knows RabbitMQ only through `Link`, so that a fake link can drive every turn.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from notifier.broker.messages import BrokerMessage, Settle
     from notifier.broker.topology import Topology
 
-POLL_SECONDS = 0.5  # D4; also how late a stop is seen, and the time between ticks
-RECONNECT_CAP = 30.0  # s, D5
-FAILED_BATCH_CAP = 30.0  # s, D8: between batches that fail although the probe passes
+POLL_SECONDS = 0.5  # also how late a stop is seen, and the time between ticks
+RECONNECT_CAP = 30.0  # seconds
+FAILED_BATCH_CAP = 30.0  # seconds between batches that fail although the probe passes
 PROBE_CAP = 8.0  # s: so that consuming is back within 10 s of the database (F15)
 SETTLED_LINK_SECONDS = 10.0  # a link that lasted so long was a good one
-NARROW = 1  # prefetch until a message that was never handed out before is settled (D7)
+NARROW = 1  # prefetch until a message that was never handed out before is settled
 
 _log = structlog.get_logger(__name__)
 
@@ -54,7 +54,7 @@ class Consumer:
 
     `on_batch` answers one Settle per message, in order, after its commit. It and `probe` raise
     DatabaseUnavailable when the database is away: all messages go back once, `probe` is asked with backoff,
-    then consuming starts again (D8). Any other exception of `on_batch` ends `run`, messages unsettled.
+    then consuming starts again. Any other exception of `on_batch` ends `run`, messages unsettled.
     `on_tick` is called at least once a second while nothing blocks; `on_state` at each change, `on_fault` with the
     words of whatever keeps it from consuming.
     `wait` sleeps that many seconds and says whether the stop came; `clock` is monotonic.
@@ -97,10 +97,10 @@ class Consumer:
         self._was_connected = False
 
     def run(self) -> None:
-        """Consume until `stop` is set, then drain (D11).
+        """Consume until `stop` is set, then drain.
 
         Raises ConfigurationError kinds: at the first connection all of them, later only TopologyMismatch;
-        by then a refused login is more likely a broker that is being set up again (D5).
+        by then a refused login is more likely a broker that is being set up again.
         """
         try:
             while not self._stop.is_set():
@@ -134,7 +134,7 @@ class Consumer:
             self._on_tick()
 
     def _one_link(self) -> None:
-        """Live through one connection. It is closed before the next one opens (T4)."""
+        """Live through one connection. It is closed before the next one opens."""
         link = self._connect()
         opened = self._clock()
         try:
@@ -188,7 +188,7 @@ class Consumer:
         self._failed_batches.reset()
 
     def _pause(self, link: Link, fault: DatabaseUnavailable) -> None:
-        """Give everything back, once (D8)."""
+        """Give everything back, once."""
         self._database_away = True
         self._pause_for = self._failed_batches.next()
         self._on_fault(str(fault))
@@ -229,7 +229,7 @@ class Consumer:
         return False
 
     def _drain(self, link: Link) -> None:
-        """The batch in hand is finished; the rest goes back for another worker (D11)."""
+        """The batch in hand is finished; the rest goes back for another worker."""
         self._report(ConsumerState.DRAINING)
         link.cancel()
         link.requeue_held()
@@ -241,7 +241,7 @@ class Consumer:
 
 
 def next_batch(held: Sequence[Held], prefetch: int) -> list[Held]:
-    """What to hand over next: the oldest first, up to `prefetch`, but a redelivered message alone (D7)."""
+    """What to hand over next: the oldest first, up to `prefetch`, but a redelivered message alone."""
     batch: list[Held] = []
     for one in held[:prefetch]:
         if one.message.redelivered:

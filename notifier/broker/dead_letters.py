@@ -1,4 +1,4 @@
-"""Looking at the dead-letter queue, and emptying it with care (contract section 6, reliability section 6).
+"""Looking at the dead-letter queue, and emptying it with care (docs/contract.md, docs/reliability.md).
 
 Every command walks the whole queue: letters are fetched and kept unsettled; those not chosen go back together. The
 broker puts them back in an order of its own (RabbitMQ 3.10 behind those it got back before, and shuffled where they are
@@ -214,7 +214,7 @@ class DeadLetters:
 
 @contextmanager
 def open_dead_letters(url: str, topology: Topology, *, silence: float = _SILENCE) -> Iterator[DeadLetters]:
-    """Connect for reading; replays go over a connection of their own (D6).
+    """Connect for reading; replays go over a connection of their own.
 
     A walk ends after `silence` seconds without a letter.
     """

@@ -26,7 +26,7 @@ _NO_TIME = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Death:
-    """What the broker wrote about the last death; for people to read, and for the order of lists (D9)."""
+    """What the broker wrote about the last death; for people to read, and for the order of lists."""
 
     reason: str | None = None
     queue: str | None = None

@@ -1,6 +1,6 @@
 """One connection with one channel and at most one consumer: what the consuming loop is written against.
 
-`Link` is the contract, `PikaLink` keeps it on RabbitMQ. Only the thread that opened a link touches it (D3).
+`Link` is the contract, `PikaLink` keeps it on RabbitMQ. Only the thread that opened a link touches it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _channel_numbers = count(1)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Held:
     """A broker message we have not settled yet. `channel` numbers every channel this process ever opened:
-    a delivery tag means nothing on another one (D5).
+    a delivery tag means nothing on another one.
     """
 
     message: BrokerMessage
@@ -53,10 +53,10 @@ class Link(Protocol):
         """Serve the connection, for at most `seconds` when nothing comes, and hand over what arrived."""
 
     def settle(self, settled: Sequence[tuple[Held, Settle]]) -> None:
-        """Ack or reject messages. One of another channel, or settled before, is left alone (T5)."""
+        """Ack or reject messages. One of another channel, or settled before, is left alone."""
 
     def requeue_held(self) -> None:
-        """Give all that is held back to the queue at once: one count each (D8)."""
+        """Give all that is held back to the queue at once: one count each."""
 
     def close(self) -> None:
         """Close; never raises. What is still held goes back to the queue."""
@@ -140,7 +140,7 @@ class PikaLink:
         close_connection(self._connection)
 
     def _check(self) -> None:
-        """A closed channel and a cancelled consumer raise nothing by themselves (T2, T3)."""
+        """A closed channel and a cancelled consumer raise nothing by themselves."""
         if not self._channel.is_open:
             raise BrokerUnavailable("the broker closed the channel")
         if self._cancelled_by_broker:
@@ -167,7 +167,7 @@ class PikaLink:
 
 
 def open_link(url: str, topology: Topology, *, heartbeat: int) -> PikaLink:
-    """Connect, ensure the topology (D10) and open the channel for consuming.
+    """Connect, ensure the topology and open the channel for consuming.
 
     Raises ConfigurationError and its kinds (see `connection` and `topology`), or BrokerUnavailable.
     """

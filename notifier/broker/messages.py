@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Settle(Enum):
-    """What becomes of a broker message: `REJECT` sends it to the dead-letter queue (D8)."""
+    """What becomes of a broker message: `REJECT` sends it to the dead-letter queue."""
 
     ACK = "ack"
     REJECT = "reject"

@@ -1,4 +1,4 @@
-"""Publishing with confirms: a call that returns means that the event is on a queue, on disk (D12).
+"""Publishing with confirms: a call that returns means that the event is on a queue, on disk.
 
 Needs nothing but pika, so that the job system can use it without the rest of this program.
 """

@@ -1,6 +1,6 @@
-"""Exchanges, queues and bindings, exactly as the contract names them (contract section 1, D10).
+"""Exchanges, queues and bindings, exactly as the contract names them (docs/contract.md).
 
-Looking is passive and on a channel of its own, because a refused declare closes the channel (T9).
+Looking is passive and on a channel of its own, because a refused declare closes the channel.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _DIFFERENCE = re.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Topology:
-    """The names of contract section 1. With `declare` false nothing is ever created or compared."""
+    """The names of docs/contract.md. With `declare` false nothing is ever created or compared."""
 
     exchange: str = "job.events"
     queue: str = "notifier.job-events.v1"
@@ -176,7 +176,7 @@ def _exists(connection: BlockingConnection, item: _Item) -> bool:
 
 
 def _compare(connection: BlockingConnection, item: _Item, *, declare: bool) -> None:
-    """Declare what exists again: equal does nothing, different is answered 406 (T9)."""
+    """Declare what exists again: equal does nothing, different is answered 406."""
     if declare and not item.foreign:
         _on_channel(connection, item, item.make)
 

@@ -129,7 +129,7 @@ def replay(
 def discard(
     context: Context, *, ids: tuple[str, ...], everything: bool, yes: bool, as_json: bool
 ) -> int | None:
-    """Delete letters for good. Their rows in rejected_events stay until notifier maintain."""
+    """Show letters, ask, and delete them for good. Their rows in rejected_events stay until notifier maintain."""
     selection = _selection(ids, everything=everything)
     out = context.output(as_json=as_json)
     if everything:

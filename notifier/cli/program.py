@@ -1,4 +1,4 @@
-"""The `notifier` command: its options, its table of sub-commands, its exit codes (contract section 6)."""
+"""The `notifier` command: its options, its table of sub-commands, its exit codes (docs/contract.md)."""
 
 from __future__ import annotations
 

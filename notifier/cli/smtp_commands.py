@@ -70,7 +70,8 @@ def show(context: Context, *, customer_id: int, as_json: bool) -> None:
 def set_server(context: Context, *, customer_id: int, as_json: bool, **given: Unpack[Given]) -> None:
     """Make a customer's server, or change what is named; the rest stays.
 
-    Whoever changes host, port or encryption must give the password again. The next mails use the new settings at once.
+    Whoever changes host, port, encryption, certificate authority or --allow-plaintext-auth must give the password
+    again, or remove it with --no-password. The next mails use the new settings at once.
     """
     settings = context.settings
     change = smtp_change(given)

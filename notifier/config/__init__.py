@@ -1,4 +1,4 @@
-"""The configuration: one frozen `Settings`, read from every source and checked whole (contract section 5)."""
+"""The configuration: one frozen `Settings`, read from every source and checked whole (docs/configuration.md)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Settings from the environment and from secret files, and the names they go by there.
 
-Precedence (contract section 5): the file < the spec's variables < NOTIFIER_<SECTION>__<KEY> < secret files.
+Precedence (docs/configuration.md): the file < the product's own variables < NOTIFIER_<SECTION>__<KEY> < secret files.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SERVICE_LINK = re.compile(
 )
 SERVICE_LINK_PORT = re.compile(r"NOTIFIER_(\w+_)?PORT")
 
-SPEC_VARIABLES: dict[str, tuple[str, str]] = {
+PRODUCT_VARIABLES: dict[str, tuple[str, str]] = {
     "EMAIL_BACKEND": ("smtp", "transport"),
     "EMAIL_FILE_PATH": ("smtp", "file_path"),
     "EMAIL_HOST": ("smtp", "host"),
@@ -47,7 +47,7 @@ def read_spec_variables(environ: Mapping[str, str]) -> Layer:
     """Read the variables the product always had; an empty one counts as not set."""
     layer = Layer()
     known = defaults()
-    for name, path in SPEC_VARIABLES.items():
+    for name, path in PRODUCT_VARIABLES.items():
         text = environ.get(name, "").strip()
         if not text:
             continue

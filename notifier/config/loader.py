@@ -32,7 +32,7 @@ def load(
     *,
     default_paths: Sequence[Path] = DEFAULT_PATHS,
 ) -> Settings:
-    """Read every source and return the settings (precedence: contract section 5).
+    """Read every source and return the settings (precedence: docs/configuration.md).
 
     `config_path` is the value of --config; `overrides` are typed flag values by "section.key".
     Raises ConfigurationError with one sentence per fault, all of them at once, each

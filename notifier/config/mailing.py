@@ -51,7 +51,7 @@ class App(Section):
 
 
 class Delivery(Section):
-    """How mails are tried, repeated and paused (reliability D15-D31)."""
+    """How mails are tried, repeated and paused."""
 
     max_attempts: int = Field(
         default=8,
@@ -90,7 +90,7 @@ class Delivery(Section):
         default=480,
         ge=10,
         le=DAY,
-        description="A worker owns the mails in hand so long; 7/8 of it is the limit for one mail.",
+        description="Nobody else takes a mail that a worker may have sent so long; one mail may take 7/8 of it.",
     )
     breaker_initial: Seconds = Field(default=30, description="First pause of a server that does not answer.")
     breaker_max: Seconds = Field(default=900, description="Longest pause of a server that does not answer.")
@@ -155,7 +155,7 @@ def _over(defaults: Mapping[Role, frozenset[EventType]]) -> Callable[[object], o
 
 
 class Recipients(Section):
-    """Who gets a mail (contract section 4)."""
+    """Who gets a mail (docs/contract.md)."""
 
     role_defaults: Annotated[EventTypesByRole, BeforeValidator(_over(_ROLE_DEFAULTS))] = Field(
         default_factory=lambda: dict(_ROLE_DEFAULTS),

@@ -1,4 +1,4 @@
-"""The settings, section by section as in contract section 5: the only list of keys, defaults and meanings.
+"""The settings, section by section as in docs/configuration.md: the only list of keys, defaults and meanings.
 
 Every description is a sentence for operators; the reference page and the comments of config.toml follow them.
 Times are seconds unless the description says otherwise.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Settings(Section):
-    """The whole configuration, one frozen value (contract section 5)."""
+    """The whole configuration, one frozen value (docs/configuration.md)."""
 
     app: App = Field(default_factory=App)
     rabbitmq: RabbitMQ = Field(default_factory=RabbitMQ)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import SecretStr
 
-from notifier.config.environment import SPEC_VARIABLES
+from notifier.config.environment import PRODUCT_VARIABLES
 from notifier.config.layers import PREFIX
 from notifier.config.model import Settings
 
@@ -96,7 +96,7 @@ def _meaning(section: str, key: str, field: FieldInfo) -> str:
     limits = list(_limits(field))
     if limits:
         text += f" {'; '.join(limits).capitalize()}."
-    names = [name for name, path in SPEC_VARIABLES.items() if path == (section, key)]
+    names = [name for name, path in PRODUCT_VARIABLES.items() if path == (section, key)]
     if names:
         text += f" Also `{names[0]}`."
     return text + f"<br>`{PREFIX}{section.upper()}__{key.upper()}`"

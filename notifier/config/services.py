@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class RabbitMQ(Section):
-    """Where job events come from (contract section 1)."""
+    """Where job events come from (docs/contract.md)."""
 
     url: AmqpUrl = Field(
         default=SecretStr("amqp://guest:guest@127.0.0.1:5672/%2F"),
@@ -70,7 +70,7 @@ class RabbitMQ(Section):
 
 
 class Database(Section):
-    """The PostgreSQL database (contract section 3)."""
+    """The PostgreSQL database (docs/contract.md)."""
 
     url: DatabaseUrl = Field(
         default=SecretStr("postgresql://notifier@127.0.0.1/notifier"),
@@ -164,7 +164,7 @@ class Api(Section):
 
 
 class Health(Section):
-    """The worker's read-only health and metrics pages (contract section 7)."""
+    """The worker's read-only health and metrics pages (docs/operations.md)."""
 
     host: Host = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 in a container.")
     port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")

@@ -1,4 +1,4 @@
-"""Mail addresses: exactly one plain mailbox, or a sentence that says why not (D26, B28-B36)."""
+"""Mail addresses: exactly one plain mailbox, or a sentence that says why not (B28-B36)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Mailbox:
 
     @property
     def key(self) -> str:
-        """`recipient_key` (D14): users with the same key share one mail."""
+        """`recipient_key`: users with the same key share one mail."""
         return self.address
 
     @property

@@ -96,7 +96,7 @@ class EncodedBody:
 
 
 def encode_body(body: Body) -> EncodedBody:
-    """Encode a body once for all its recipients: text, then HTML, both quoted-printable (D28)."""
+    """Encode a body once for all its recipients: text, then HTML, both quoted-printable."""
     # No quoted-printable text contains "=_", so this boundary cannot occur in a part (RFC 2045 section 6.7).
     boundary = f"=_{hashlib.sha256(body.text.encode()).hexdigest()[:24]}"
     pieces: list[bytes] = [_mime_block(boundary)]

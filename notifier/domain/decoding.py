@@ -1,6 +1,6 @@
 """From the bytes of a broker message to plain JSON values, refusing what plain `json.loads` would take.
 
-Everything here runs before any model sees the text (reliability section 8, B1-B11, B20, B21).
+Everything here runs before any model sees the text (docs/reliability.md, B1-B11, B20, B21).
 """
 
 from __future__ import annotations

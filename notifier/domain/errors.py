@@ -2,21 +2,21 @@
 
 NotifierError
 ├── ConfigurationError      the operator must change something; exit code 78
-│   ├── TopologyMismatch    a broker object exists with other arguments (D10)
+│   ├── TopologyMismatch    a broker object exists with other arguments
 │   └── BrokerRefused       login or permission refused by the broker
 ├── InvalidEvent            a broker message that can never be accepted; carries the closed reason
-├── InvalidAddress          not exactly one plain mailbox (D26)
-├── SmtpFault               one SMTP conversation went wrong; carries phase, cause and reply (D19)
+├── InvalidAddress          not exactly one plain mailbox
+├── SmtpFault               one SMTP conversation went wrong; carries phase, cause and reply
 ├── RenderError             a template broke on this event
-├── HeaderInjection         the serialised mail has a header we did not write (D27)
+├── HeaderInjection         the serialised mail has a header we did not write
 ├── SecretUnreadable        a stored password cannot be decrypted with the keys we hold
-├── DatabaseUnavailable     the database cannot do it now; the same call may work later (D8)
+├── DatabaseUnavailable     the database cannot do it now; the same call may work later
 │   └── SchemaDamaged       a table, column or function is missing; a worker that runs waits for it all the same
 ├── DataRejected            the database refuses these values for good (SQLSTATE class 22 or 23)
 ├── BrokerUnavailable       the broker cannot do it now
 │   ├── NotAccepted         it answered a published event with a nack
 │   └── ConfirmMissing      no confirm came: the event may or may not be on its queue
-├── Unroutable              a published event reached no queue (D12)
+├── Unroutable              a published event reached no queue
 ├── NotFound                the thing a command names does not exist
 └── InvalidInput            a command or request asks for what the rules forbid; carries a sentence per field
     └── InvalidLines        the same of an import, by line and field

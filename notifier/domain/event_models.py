@@ -1,4 +1,4 @@
-"""The job events as strict models (contract section 2). JSON Schema and AsyncAPI document are made from them.
+"""The job events as strict models (docs/contract.md). JSON Schema and AsyncAPI document are made from them.
 
 One class per event type: what is required, and which job status agrees with the type, is in its fields, so
 that all faults of an event are found in one pass.
@@ -63,7 +63,7 @@ class JobEvent(Envelope):
 
     @property
     def payload_sha256(self) -> bytes:
-        """32 bytes that are equal if and only if `type` and `data` were (D14)."""
+        """32 bytes that are equal if and only if `type` and `data` were."""
         return payload_hash(self._document)
 
     @property
@@ -78,7 +78,7 @@ class JobEvent(Envelope):
 
     @property
     def job_type(self) -> str:
-        """What preferences filter on (contract section 4)."""
+        """What preferences filter on (docs/contract.md)."""
         return self.data.job.type if self.data.job else COMPLIANCE_JOB_TYPE
 
     @property
@@ -148,6 +148,6 @@ _canonical = json.JSONEncoder(
 
 
 def payload_hash(document: Mapping[str, JsonValue]) -> bytes:
-    """SHA-256 of the canonical JSON of `type` and `data` (D14)."""
+    """SHA-256 of the canonical JSON of `type` and `data`."""
     payload = {"type": document.get("type"), "data": document.get("data")}
     return hashlib.sha256(_canonical(payload).encode("ascii")).digest()

@@ -1,4 +1,4 @@
-"""What job events are made of, as strict models (contract section 2).
+"""What job events are made of, as strict models (docs/contract.md).
 
 Unknown extra fields are ignored. Optional texts have no length limit: a failed job with an odd excerpt must
 still raise its alarm, and the size of the whole event is limited.

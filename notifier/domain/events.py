@@ -1,4 +1,4 @@
-"""One broker message becomes one job event, or an InvalidEvent with a closed reason (contract section 2)."""
+"""One broker message becomes one job event, or an InvalidEvent with a closed reason (docs/contract.md)."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _object(value: JsonValue, content_type: str | None) -> dict[str, JsonValue]:
 
 
 def _binary_attributes(headers: Mapping[str, object]) -> dict[str, JsonValue]:
-    """The context attributes in the headers; empty in structured mode (contract section 2)."""
+    """The context attributes in the headers; empty in structured mode (docs/contract.md)."""
     prefix = next((p for p in _PREFIXES if f"{p}specversion" in headers), None)
     if prefix is None:
         return {}

@@ -1,4 +1,4 @@
-"""Header lines: cleaned, encoded, folded (RFC 5322, RFC 2047; reliability D27).
+"""Header lines: cleaned, encoded, folded (RFC 5322, RFC 2047).
 
 Python 3.11 itself lets an encoded word smuggle a line break into a header (CVE-2024-6923), so nothing here
 relies on the standard library refusing it: foreign text loses its controls and every `=?` before it is
@@ -54,7 +54,7 @@ def clean_header(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def mailbox(text: str) -> str:
-    """Return a plain address with its domain as A-labels. Raises InvalidAddress (D26)."""
+    """Return a plain address with its domain as A-labels. Raises InvalidAddress."""
     return parse_mailbox(text).address
 
 

@@ -13,5 +13,5 @@ def time_ordered_uuid(milliseconds: int, chance: bytes) -> UUID:
 
 
 def message_id(unique: UUID, domain: str) -> str:
-    """Return the Message-ID header of one log row (D17), angle brackets included."""
+    """Return the Message-ID header of one log row, angle brackets included."""
     return f"<{unique}@{domain}>"

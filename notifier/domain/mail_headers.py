@@ -1,4 +1,4 @@
-"""Every header of a mail but the MIME ones (contract section 2, RFC 5322, 2369, 2919, 3834, 8058)."""
+"""Every header of a mail but the MIME ones (docs/contract.md, RFC 5322, 2369, 2919, 3834, 8058)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class MailFacts(
 ):  # made for every mail: a frozen dataclass of so many fields costs ten times as much
     """What one mail needs beside its body: the log row, its event and its server.
 
-    `message_id` has its angle brackets and was stored with the row (D17). `date` has an offset. `rule` chooses one of
+    `message_id` has its angle brackets and was stored with the row. `date` has an offset. `rule` chooses one of
     the body's reasons.
     """
 

@@ -2,8 +2,8 @@
 
     SmtpFault or final Reply ── classify ──► Verdict ── settle ──► Settlement (what is written to the row)
 
-`classify` is reliability D22; `settle` is D16, section 5 and `max_attempts` of the contract. This module is
-the door to both.
+`classify` is the table of phases and replies, `settle` knows `[delivery]`: attempts, delays, ambiguous ends. This
+module is the door to both.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 _NAMED_AT_EXPIRY = frozenset({Kind.CONFIG, Kind.AMBIGUOUS})
 # The breaker holds a misconfigured server; its mails stay due, so that a corrected setting sends them at once.
 _DUE_AT_ONCE = frozenset({Kind.RELEASED, Kind.CONFIG})
-SENDER_REFUSED_TRIES = 2  # a 5yz at MAIL is about the sender, not this mail; one repeat, then it stands (D22)
+SENDER_REFUSED_TRIES = 2  # a 5yz at MAIL is about the sender, not this mail; one repeat, then it stands
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a notification preference may say (contract section 4), whichever way it comes in."""
+"""What a notification preference may say (docs/contract.md), whichever way it comes in."""
 
 from __future__ import annotations
 

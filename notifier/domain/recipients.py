@@ -1,4 +1,4 @@
-"""Who gets a mail for a job event (contract section 4), as a pure function with its reasons."""
+"""Who gets a mail for a job event (docs/contract.md), as a pure function with its reasons."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_TEXT = 500  # characters of `notification_events.smtp_response`
-MAX_RETRY_HINT = 3600.0  # seconds; a server may not park a mail for longer (D22)
+MAX_RETRY_HINT = 3600.0  # seconds; a server may not park a mail for longer
 MASK = "***"
 
 _ENHANCED = re.compile(r"\s*([245]\.\d{1,3}\.\d{1,3})(?![\d.])")

@@ -1,4 +1,4 @@
-"""The token behind a personal unsubscribe link: signed, opaque, no address in it (contract section 4).
+"""The token behind a personal unsubscribe link: signed, opaque, no address in it (docs/contract.md).
 
 A token is base64url(payload + mac): one letter for the event type, twelve bytes of the recipient key's hash,
 the customer's id without leading zero bytes, then half of an HMAC-SHA-256 over all of it. About 40 characters,

@@ -1,4 +1,4 @@
-"""The SMTP result table (reliability D22): one fault or final reply in, one verdict out. Pure and total."""
+"""The SMTP result table: one fault or final reply in, one verdict out. Pure and total."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Kind(StrEnum):
 
 
 class BreakerEffect(StrEnum):
-    """What a verdict means for the server's breaker (D31)."""
+    """What a verdict means for the server's breaker."""
 
     SUCCESS = "success"  # closes it
     NONE = "none"
@@ -115,7 +115,7 @@ _ATTEMPT_KINDS = frozenset({Kind.SENT, Kind.TRANSIENT, Kind.PERMANENT, Kind.AMBI
 
 
 def classify(fault: SmtpFault | Reply) -> Verdict:
-    """Judge one result by D22. A `Reply` is the final one, read after the dot. Total: never raises."""
+    """Judge one result by the table. A `Reply` is the final one, read after the dot. Total: never raises."""
     if isinstance(fault, Reply):
         detail = f"the server answered the mail with {fault}"
         fault = SmtpFault(phase=Phase.DOT, cause=FaultCause.REPLY, detail=detail, reply=fault)

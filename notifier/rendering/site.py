@@ -50,7 +50,7 @@ class Reader:
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """The installation: product name, environment, and the `[links]` patterns (contract section 5).
+    """The installation: product name, environment, and the `[links]` patterns (docs/configuration.md).
 
     Raises ConfigurationError for a pattern with a field it cannot have or without an http(s) host.
     """

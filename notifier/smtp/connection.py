@@ -1,6 +1,6 @@
-"""smtplib with a phase, deadlines that dripping bytes cannot stretch, and bounded replies (D19, D21).
+"""smtplib with a phase, deadlines that dripping bytes cannot stretch, and bounded replies.
 
-smtplib's exceptions cannot tell where a conversation broke (T12), so everything leaves here as an SmtpFault.
+smtplib's exceptions cannot tell where a conversation broke, so everything leaves here as an SmtpFault.
 The socket is non-blocking and waited for with poll: no `settimeout`, which is a system call, per read.
 """
 

@@ -1,4 +1,4 @@
-"""How long each part of an SMTP conversation may take (reliability D21, RFC 5321 4.5.3.2)."""
+"""How long each part of an SMTP conversation may take (RFC 5321 4.5.3.2)."""
 
 from __future__ import annotations
 

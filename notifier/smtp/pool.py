@@ -1,4 +1,4 @@
-"""Connections kept open between mails (D24): a handshake and a login cost more than the mail itself."""
+"""Connections kept open between mails: a handshake and a login cost more than the mail itself."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class Pool:
         _close(free)
 
     def abort_all(self) -> None:
-        """Break every session in use, also those still connecting, and refuse further ones (D11)."""
+        """Break every session in use, also those still connecting, and refuse further ones."""
         with self._lock:
             self._aborted = True
             for session in self._taken:

@@ -1,4 +1,4 @@
-"""One connection to one SMTP server: opened step by step, then one mail after another (D18-D28)."""
+"""One connection to one SMTP server: opened step by step, then one mail after another."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Session:
     """A connection that belongs to one thread at a time; only `abort` may be called from another.
 
     `reused` is true once it has carried a mail or came back from a pool: if it then fails before DATA, the
-    server merely hung up on an idle client, and a new connection costs the mail no attempt (D24).
+    server merely hung up on an idle client, and a new connection costs the mail no attempt.
     `opened_at` and `used_at` are times of the clock given.
     """
 
@@ -133,7 +133,7 @@ class Session:
         self._expect(_OK, answer)
 
     def _starttls(self) -> None:
-        """Nothing is opportunistic (D23): who hides STARTTLS, the server or one in between, gets nothing."""
+        """Nothing is opportunistic: who hides STARTTLS, the server or one in between, gets nothing."""
         self._smtp.begin(Phase.STARTTLS, self._deadlines.starttls)
         if not self._smtp.has_extn("starttls"):
             self._smtp.fail(FaultCause.STARTTLS_MISSING, "does not offer the encryption that is required")
@@ -226,11 +226,11 @@ class Session:
     # -- the end ---------------------------------------------------------------------------------------------
 
     def abort(self) -> None:
-        """Break the connection from another thread (D11): its owner sees it lost, in whatever phase it is."""
+        """Break the connection from another thread: its owner sees it lost, in whatever phase it is."""
         self._smtp.abort()
 
     def close(self) -> None:
-        """Say QUIT, wait for its answer for a few seconds at most, close. Never raises (D20)."""
+        """Say QUIT, wait for its answer for a few seconds at most, close. Never raises."""
         if self._smtp.alive:
             self._smtp.bound(self._deadlines.quit)
             self._smtp.begin(Phase.QUIT, self._deadlines.quit)

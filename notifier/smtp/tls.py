@@ -1,4 +1,4 @@
-"""TLS as D23 wants it: verified against the configured host, TLS 1.2 or later, never switched off."""
+"""TLS: verified against the configured host, TLS 1.2 or later, never switched off."""
 
 from __future__ import annotations
 

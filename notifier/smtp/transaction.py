@@ -66,13 +66,13 @@ class Transaction:
         if on_dot is not None:
             on_dot()
         code, raw = smtp.getreply(on_slow=on_slow, slow=deadlines.slow)
-        if code // 100 != 2:  # noqa: PLR2004 - any 2yz is success, 251 too (D22)
+        if code // 100 != 2:  # noqa: PLR2004 - any 2yz is success, 251 too
             self._refuse(code, raw)
         smtp.phase = Phase.DONE
         return smtp.read_reply(code, raw)
 
     def _check(self, *, mail_from: str, rcpt_to: str, size: int, smtputf8: bool) -> None:
-        """Refuse before MAIL what the server cannot take, so that the connection stays clean (B34, D25)."""
+        """Refuse before MAIL what the server cannot take, so that the connection stays clean (B34)."""
         features = self._smtp.esmtp_features
         limit = features.get("size", "")
         if smtputf8 and "smtputf8" not in features:
@@ -136,7 +136,7 @@ class Transaction:
     def _read_rest(self, commands: tuple[_Command, ...]) -> None:
         """Read what the server says to the commands behind a refused one; nothing of it decides the row.
 
-        If it starts to take a mail all the same, the mail is empty: a lone dot ends it (D22).
+        If it starts to take a mail all the same, the mail is empty: a lone dot ends it.
         """
         smtp = self._smtp
         with suppress(SmtpFault):  # then the connection is closed

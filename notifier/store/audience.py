@@ -1,4 +1,4 @@
-"""Who could get a mail about an event: the candidates, without reading the thousands who could not (contract 4)."""
+"""Who could get a mail about an event, without reading the thousands who could not (docs/contract.md)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""The breaker of each SMTP server, shared by all workers (D31)."""
+"""The breaker of each SMTP server, shared by all workers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,15 +10,6 @@ if TYPE_CHECKING:
 FAULTS_TO_OPEN = 3
 REFUSALS_TO_OPEN = 10
 _WAITING_ROWS_TOLD = 1000  # rows that get the server's fault as their error text when a breaker opens
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OpenBreaker:
-    """A server that is not tried for now. seconds: how long still."""
-
-    server_id: int
-    seconds: float
-    last_error: str | None
 
 
 _SUCCESS = """
@@ -82,11 +72,6 @@ _WAKE_LANES = """
 UPDATE delivery_lanes SET next_due_at = now() WHERE server_id = %(server)s AND next_due_at < 'infinity'
 """
 
-_OPEN = """
-SELECT server_id, extract(epoch FROM open_until - now())::float8 AS seconds, last_error
-FROM smtp_breakers WHERE open_until > now() ORDER BY open_until DESC LIMIT 100
-"""
-
 
 def success(connection: Connection, server_id: int) -> None:
     """Close the breaker and prove the server; mails that it held are due at once.
@@ -145,9 +130,3 @@ def adopt_default(connection: Connection, settings_hash: bytes) -> bool:
     if changed is not None:
         connection.exec_driver_sql(_WAKE_LANES, {"server": 0})
     return bool(changed)
-
-
-def open_breakers(connection: Connection) -> list[OpenBreaker]:
-    """Return the servers that are not tried for now, at most 100, the longest first."""
-    rows = connection.exec_driver_sql(_OPEN)
-    return [OpenBreaker(server_id=r.server_id, seconds=r.seconds, last_error=r.last_error) for r in rows]

@@ -1,7 +1,7 @@
-"""Claim, stamp, record, release: the four statements of one batch (D15, D30; each is one round trip).
+"""Claim, keep, stamp, record, release: the statements of one batch (each is one round trip).
 
 They are functions of schema.sql: PL/pgSQL keeps their plans, and making a plan takes longer than following it. The
-clock is the database's (D33). `token` fences every later statement: rows that another worker took back since are not
+clock is the database's. `token` fences every later statement: rows that another worker took back since are not
 touched.
 """
 
@@ -158,7 +158,7 @@ def _mail(row: Any) -> Mail:  # noqa: ANN401 - a driver row has no static type
 
 
 def claimable(connection: Connection, *, connections: int, unproven: bool, slow: str) -> bool:
-    """Tell whether a lane waits that a claim could have had, were it not locked by another claim just now (D30)."""
+    """Tell whether a lane waits that a claim could have had, were it not locked by another claim just now."""
     parameters = {"connections": connections, "unproven": unproven, "slow": slow}
     return bool(connection.exec_driver_sql(_CLAIMABLE, parameters).scalar_one())
 

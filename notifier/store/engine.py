@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# D32. The limits make a stuck database an error we can act on, instead of a thread that waits for ever. Our statements
+# The limits make a stuck database an error we can act on, instead of a thread that waits for ever. Our statements
 # are short: compiling one takes many times longer than running it, whatever the planner expects. Each has an index for
 # what it looks up: reading a whole table is only ever the planner's mistake about a large customer.
 _SESSION = (
@@ -89,7 +89,7 @@ def _translate(context: ExceptionContext) -> Exception | None:
 
 
 class OwnConnection:
-    """One thread's own connection in autocommit: opened when first needed, replaced after a fault (D32).
+    """One thread's own connection in autocommit: opened when first needed, replaced after a fault.
 
     Each call to `run` is one function of this package; a statement is its own transaction there.
     """

@@ -32,7 +32,7 @@ def first_connection(engine: Engine) -> Iterator[Connection]:
 
     Raises ConfigurationError when the server refuses user, password or database, or when something that the block
     uses is missing in the schema; else DatabaseUnavailable. Only for the start: later a refusal is waited out like any
-    fault, for a password may just be changed (D5).
+    fault, for a password may just be changed.
     """
     connected = False
     try:

@@ -55,7 +55,7 @@ class NewEvent:
 
     @property
     def identity(self) -> tuple[int, str, str]:
-        """What makes it the same event (D14)."""
+        """What makes it the same event."""
         return (self.customer_id, self.source, self.event_id)
 
 
@@ -72,7 +72,7 @@ VALUES (%(reason)s, %(detail)s, %(event_id)s, %(sha256)s, %(head)s)
 """
 
 # A committed write, and the right to make the next ones: with a full disk, on a standby or after a lost GRANT a
-# SELECT 1 would pass and the next batch fail (D8).
+# SELECT 1 would pass and the next batch fail.
 _PROBE_WRITE = """
 UPDATE delivery_lanes SET next_due_at = next_due_at WHERE customer_id = (SELECT min(customer_id) FROM delivery_lanes)
 """

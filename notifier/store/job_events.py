@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredEvent:
-    """One job event. `document` is the CloudEvent, secrets masked; `decisions` as in contract section 4."""
+    """One job event. `document` is the CloudEvent, secrets masked; `decisions` as in docs/contract.md."""
 
     id: int
     customer_id: int

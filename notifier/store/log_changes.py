@@ -81,7 +81,7 @@ RETURNING id, job_event_id, recipient_key, customer_id,
         AND o.generation = notification_events.generation - 1) AS original_id
 """
 
-# Last in the transaction and in the order of customers (D30).
+# Last in the transaction and in the order of customers.
 _WAKE_LANES = """
 WITH lane AS (
     SELECT l.customer_id, greatest(now(), b.open_until) AS due

@@ -1,4 +1,4 @@
-"""The filters of the event log, once for lists, counts and bulk operations (contract section 6, `events`)."""
+"""The filters of the event log, once for lists, counts and bulk operations (docs/contract.md, `events`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The safety net: leases that ran out, mails past their time, lanes that fell asleep (reliability section 3)."""
+"""The safety net: leases that ran out, workers that fell silent, mails past their time, lanes that fell asleep."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ROWS = 500
 
 # Never stamped: surely not sent, and never to be, since the stamp of a row that was given back fails. So a worker that
 # is merely taken for dead does no harm, and nobody waits for the end of its lease. Stamped: nobody knows, so it counts
-# as ambiguous (D16). Who lost a second worker comes back at a time of its own, so that mails do not go down again and
+# as ambiguous. Who lost a second worker comes back at a time of its own, so that mails do not go down again and
 # again with the one among them that kills.
 _TAKE_BACK = """
 WITH lost AS (

@@ -56,7 +56,7 @@ def events(worker: WorkerProcess, name: str) -> int:
 def test_a_permission_withdrawn_from_a_running_worker_is_told_by_its_health_page(
     broker_world: World, own_rabbitmq: RabbitNode
 ) -> None:
-    """D5: the worker tries again, and the page says why it does not consume."""
+    """The worker tries again, and the page says why it does not consume."""
     where = urlsplit(own_rabbitmq.url)
     allow = partial(rabbitmqctl, own_rabbitmq, "set_permissions", where.username or "")
     worker = broker_world.worker().ready()

@@ -187,7 +187,7 @@ def test_a_read_only_database_stops_the_intake_until_it_can_be_written_again(wor
 def test_a_password_that_is_changed_under_a_running_worker_is_waited_for(
     database_world: World, own_postgres: PostgresServer
 ) -> None:
-    """D5: only the first connection takes a refusal for a wrong configuration."""
+    """Only the first connection takes a refusal for a wrong configuration."""
     world = database_world
     customer = world.customer(admins=2)
     role = f"{world.database.name}_worker"

@@ -280,7 +280,7 @@ def test_a_drain_does_not_wait_for_a_server_that_hangs(world: World) -> None:
 
 
 def test_a_mail_that_the_drain_cut_off_at_its_end_says_who_gave_up(world: World) -> None:
-    """D16: perhaps it arrived. The row blamed the server, and the log called the drain complete."""
+    """Perhaps it arrived. The row does not blame the server, and the log does not call the drain complete."""
     customer = world.customer()
     customer.server.on("dot", hang(), times=1)
     world.fail_job(customer, 1)

@@ -162,7 +162,7 @@ def test_a_line_that_breaks_in_the_middle_of_5_mb_is_no_doubt(world: World, tmp_
 
 def test_a_relay_mistake_does_not_fail_hundreds_of_mails(
     world: World,
-) -> None:  # D22: ten in a row open the breaker
+) -> None:  # ten in a row open the breaker
     customer = world.customer(admins=5)
     customer.server.on("rcpt", say("550 5.7.1 relaying denied"))
     world.worker(delivery__breaker_initial=60, delivery__breaker_max=60).ready()

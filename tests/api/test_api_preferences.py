@@ -1,4 +1,4 @@
-"""`/preferences/`: the rules of contract section 4, parts and wholes, many at once."""
+"""`/preferences/`: the rules of docs/contract.md, parts and wholes, many at once."""
 
 from __future__ import annotations
 

@@ -222,7 +222,7 @@ def test_a_refused_message_is_refused_whatever_its_neighbours_are(side: Side) ->
 
 
 def test_a_message_settled_twice_harms_nobody(side: Side) -> None:
-    """T5: on RabbitMQ a repeated tag would close the channel."""
+    """On RabbitMQ a repeated tag would close the channel."""
     side.publish(b"a", b"b")
     link = side.open()
     link.subscribe(10)
@@ -237,7 +237,7 @@ def test_a_message_settled_twice_harms_nobody(side: Side) -> None:
 
 
 def test_a_tag_of_an_older_channel_settles_nothing_on_the_new_one(side: Side) -> None:
-    """D5: both channels count their tags from 1."""
+    """Both channels count their tags from 1."""
     side.publish(b"a")
     old = side.open()
     old.subscribe(1)

@@ -131,7 +131,7 @@ def test_everything_published_is_settled_once_in_order(broker: BrokerObjects) ->
 
 
 def test_connections_cut_under_load_lose_nothing(broker: BrokerObjects, proxy: TcpProxy) -> None:
-    """F14: the loop comes back each time, and the old connection never keeps messages (T4)."""
+    """F14: the loop comes back each time, and the old connection never keeps messages."""
     cuts = iter((20, 90, 160, 230))
     due = next(cuts)
 
@@ -164,7 +164,7 @@ def test_a_silent_link_is_found_by_the_heartbeat(broker: BrokerObjects, proxy: T
 
 
 def test_a_deleted_queue_is_declared_again_and_consumed(broker: BrokerObjects) -> None:
-    """F16, T3."""
+    """F16."""
     with working(Worker(broker.url, broker)) as worker:
         assert broker.waits_for(lambda: worker.consuming)
         broker.channel.queue_delete(broker.topology.queue)
@@ -241,7 +241,7 @@ def test_an_idle_worker_stops_at_its_next_turn(broker: BrokerObjects) -> None:
 
 
 def test_a_stop_under_load_gives_back_what_was_not_begun(broker: BrokerObjects) -> None:
-    """D11: nothing is lost, nothing is settled twice."""
+    """Nothing is lost, nothing is settled twice."""
 
     def stop_at_30(bodies: list[bytes]) -> None:
         if b"30" in bodies:

@@ -80,7 +80,7 @@ def test_a_published_event_is_on_the_queue_persistent_and_described(broker: Brok
 def test_an_event_that_reaches_no_queue_is_an_error_and_the_next_one_goes_through(
     broker: BrokerObjects,
 ) -> None:
-    """D12: without `mandatory` it would be confirmed and lost."""
+    """Without `mandatory` it would be confirmed and lost."""
     broker.channel.queue_unbind(broker.topology.queue, broker.topology.exchange, "#")
     broker.channel.queue_bind(broker.topology.queue, broker.topology.exchange, "job_failed")
     with Publisher(broker.url, exchange=broker.topology.exchange) as publisher:
@@ -98,7 +98,7 @@ def test_a_missing_exchange_is_named_and_does_not_spoil_the_next_event(broker: B
 
 
 def test_a_queue_that_refuses_is_unavailable_not_silence(broker: BrokerObjects) -> None:
-    """T11: a full queue with reject-publish answers with a nack."""
+    """A full queue with reject-publish answers with a nack."""
     full = f"{broker.topology.queue}.full"
     arguments: dict[str, str | int] = {"x-max-length": 0, "x-overflow": "reject-publish"}
     broker.channel.queue_declare(full, exclusive=True, arguments=arguments)
@@ -111,7 +111,7 @@ def test_a_queue_that_refuses_is_unavailable_not_silence(broker: BrokerObjects) 
 
 
 def test_an_event_whose_confirm_is_lost_is_published_again(broker: BrokerObjects) -> None:
-    """D12: the broker took the first copy, only its confirm went missing."""
+    """The broker took the first copy, only its confirm went missing."""
     with (
         lossy_line(broker, confirms_lost=1) as (url, proxy),
         Publisher(url, exchange=broker.topology.exchange) as publisher,

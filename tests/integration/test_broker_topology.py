@@ -59,7 +59,7 @@ def test_a_rejected_message_becomes_a_dead_letter(broker: BrokerObjects) -> None
 
 
 def test_a_message_given_back_too_often_is_dead_after_21_deliveries(broker: BrokerObjects) -> None:
-    """T7: the effect of the delivery limit, not only its declaration."""
+    """The effect of the delivery limit, not only its declaration."""
     ensure(broker.url, broker.topology)
     broker.publish(b"poison")
     deliveries = 0
@@ -98,7 +98,7 @@ def test_a_foreign_exchange_is_left_as_it_is(broker: BrokerObjects) -> None:
 
 @pytest.mark.parametrize("which", ["queue", "dead_letter_queue"])
 def test_a_classic_queue_is_refused_by_name_and_difference(broker: BrokerObjects, which: str) -> None:
-    """F19, T9."""
+    """F19."""
     name = getattr(broker.topology, which)
     arguments = {
         "x-dead-letter-exchange": broker.topology.dead_letter_exchange,
@@ -130,7 +130,7 @@ def test_a_dead_letter_exchange_of_another_type_is_refused(broker: BrokerObjects
 
 
 def test_the_way_of_dead_letters_is_complete_before_the_main_queue_exists(broker: BrokerObjects) -> None:
-    """T10: with the set-up stopped at the main queue, a message sent to the exchange finds its queue."""
+    """With the set-up stopped at the main queue, a message sent to the exchange finds its queue."""
     broker.channel.queue_declare(broker.topology.queue, durable=True)
     with pytest.raises(TopologyMismatch):
         ensure(broker.url, broker.topology)

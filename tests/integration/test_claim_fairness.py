@@ -1,4 +1,4 @@
-"""Whose mails are claimed next, and how many at once (D30, D31, T18, T19), on a real database."""
+"""Whose mails are claimed next, and how many at once, on a real database."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def customer_with(connection: Connection, mails: int, *, own_server: bool = True
 
 
 def test_customers_take_turns_however_many_mails_one_has(connection: Connection) -> None:
-    """T18: a customer with a mountain of mails is served once while each of the others is."""
+    """A customer with a mountain of mails is served once while each of the others is."""
     busy = customer_with(connection, 100)
     others = [customer_with(connection, 1) for _ in range(5)]
     served = [batch.customer_id for _ in range(6) if (batch := claim(connection)) is not None]
@@ -188,7 +188,7 @@ def test_an_expired_mail_is_not_claimed(connection: Connection) -> None:
 def test_eight_claimers_at_once_never_exceed_the_cap_and_take_no_mail_twice(
     engine: Engine, connection: Connection, *, own_server: bool
 ) -> None:
-    """T19. Whoever finds the lane locked goes away empty-handed; the room that is left then, the next one finds."""
+    """Whoever finds the lane locked goes away empty-handed; the room that is left then, the next one finds."""
     for _ in range(1 if own_server else 6):
         customer_with(connection, 120 if own_server else 20, own_server=own_server)
     start = threading.Barrier(8)
@@ -283,7 +283,7 @@ def test_a_mail_whose_workers_vanish_is_tried_at_once_then_later_then_no_more(co
 def test_claims_that_come_at_the_same_moment_keep_to_the_cap_of_a_shared_server(
     engine: Engine, connection: Connection
 ) -> None:
-    """T19: each has seen a free connection before it gets the server's lock, and must look again."""
+    """Each has seen a free connection before it gets the server's lock, and must look again."""
     for _ in range(6):
         customer_with(connection, 1, own_server=False)
     taken: list[claims.Batch] = []

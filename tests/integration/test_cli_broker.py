@@ -271,7 +271,7 @@ def test_check_tells_services_that_do_not_answer_from_faults_of_the_configuratio
 def test_a_damaged_schema_is_named_once_with_its_own_cure(
     cli: CommandLine, objects: BrokerObjects, connection: Connection
 ) -> None:
-    """`check` said that the schema is right and that the server may be down; the worker started."""
+    """Neither is such a schema called right, nor is the server blamed, nor does a worker start on it."""
     del objects
     connection.exec_driver_sql("ALTER TABLE smtp_configs RENAME TO x")
     result = cli("check")

@@ -283,7 +283,7 @@ def test_a_line_lost_at_the_dot_makes_only_that_mail_ambiguous(bench: Bench) -> 
 def test_a_reused_line_that_the_server_had_closed_is_replaced_without_an_extra_attempt(
     bench: Bench, fault: SmtpFault
 ) -> None:
-    """F32, D24."""
+    """F32."""
     bench.mails(1)
     bench.line.reused = True
     bench.line.steps = [fault]

@@ -1,4 +1,4 @@
-"""The recipient table of contract section 4 on a real database: intake of real events, read back from its rows."""
+"""The recipient table of docs/contract.md on a real database: intake of real events, read back from its rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the database itself refuses, whoever asks (reliability section 4), and what its triggers keep true."""
+"""What the database itself refuses, whoever asks (docs/reliability.md), and what its triggers keep true."""
 
 from __future__ import annotations
 

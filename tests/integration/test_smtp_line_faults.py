@@ -86,7 +86,7 @@ def test_a_line_that_is_refused_behind_the_connect_is_no_attempt() -> None:
 
 
 def test_a_thin_line_that_makes_progress_is_waited_for() -> None:
-    """D21: the text has a deadline without progress, not one for the whole."""
+    """The text has a deadline without progress, not one for the whole."""
     with SmtpServer() as server, TcpProxy(_address(server), bandwidth=8_000_000) as proxy:
         session = Session.open(settings(proxy.port), policy=OPEN_POLICY, deadlines=replace(PATIENT, body=1))
         assert send(session, data=mail(body=b"x" * 12_000_000)).code == 250

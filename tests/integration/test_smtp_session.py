@@ -343,7 +343,7 @@ def test_a_refused_reset_is_a_lost_connection_not_a_refused_mail() -> None:
 
 
 def test_the_size_is_told_and_a_mail_above_the_limit_never_reaches_the_server() -> None:
-    """D25: compared by us, the connection stays clean."""
+    """Compared by us, the connection stays clean."""
     with SmtpServer(Options(size=1000)) as server, opened(server) as session:
         with pytest.raises(SmtpFault) as caught:
             send(session, data=mail(body=b"x" * 5000))
@@ -414,7 +414,7 @@ def test_a_quick_reply_to_the_dot_is_not_called_slow() -> None:
 
 @pytest.mark.parametrize(("phase", "kind"), [(Phase.RCPT, Kind.TRANSIENT), (Phase.DOT, Kind.AMBIGUOUS)])
 def test_another_thread_can_break_a_conversation_that_hangs(phase: Phase, kind: Kind) -> None:
-    """D11: at the end of the drain, before the dot the mail is surely not sent."""
+    """At the end of the drain, before the dot the mail is surely not sent."""
     caught: list[SmtpFault] = []
     with SmtpServer(Options(pipelining=False)) as server:
         server.on(phase, hang())
@@ -585,7 +585,7 @@ def _connect_and_send(session: Session) -> None:
 
 @pytest.mark.parametrize("error", FOREIGN, ids=lambda error: type(error).__name__)
 def test_whatever_is_raised_in_a_conversation_has_one_class(error: Exception) -> None:
-    """D22: the table is total over foreign exceptions, too. From the dot on the server may have the mail."""
+    """The table is total over foreign exceptions, too. From the dot on the server may have the mail."""
     for phase in (*TO_THE_TEXT, Phase.DOT):
         with SmtpServer(Options(pipelining=False)) as server, _breaking(phase, error), capture_logs() as told:
             session = Session(settings(server.port), policy=OPEN_POLICY)

@@ -1,4 +1,4 @@
-"""What becomes of events that come more than once, on a real database (D1, D14)."""
+"""What becomes of events that come more than once, on a real database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exactly one plain mailbox, or a sentence naming the fault (reliability D26, B28-B36)."""
+"""Exactly one plain mailbox, or a sentence naming the fault (B28-B36)."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def test_the_first_message_after_a_connect_comes_alone_then_the_prefetch_is_full
 
 
 def test_the_prefetch_stays_at_one_while_messages_come_back(broker: FakeBroker) -> None:
-    """D7: only a message that was never handed out before shows that the head of the queue is harmless."""
+    """Only a message that was never handed out before shows that the head of the queue is harmless."""
     broker.publish(*bodies(6))
     for queued in list(broker.ready)[:3]:
         queued.returns = 1
@@ -221,7 +221,7 @@ def test_a_pause_is_reported_keeps_ticking_and_ends_in_consuming(broker: FakeBro
 
 
 def test_batches_that_fail_although_the_probe_passes_are_tried_ever_more_slowly(broker: FakeBroker) -> None:
-    """D8: the backoff is kept until a batch commits, and only one message at a time pays for a try."""
+    """The backoff is kept until a batch commits, and only one message at a time pays for a try."""
     broker.publish(*bodies(100))
     rig = Rig(broker, enough=lambda: False, hours=0.1)
 
@@ -262,7 +262,7 @@ def test_the_end_of_an_outage_is_told_although_no_message_waits(broker: FakeBrok
 
 
 def test_batches_that_fail_although_the_probe_passes_are_no_end_of_the_outage(broker: FakeBroker) -> None:
-    """The log said intake_resumed and intake_paused in turn, every few seconds."""
+    """Not intake_resumed and intake_paused in turn, every few seconds."""
     broker.publish(b"only")
     rig = Rig(broker, enough=lambda: bool(broker.acked))
 
@@ -307,7 +307,7 @@ def test_a_broker_lost_during_a_pause_does_not_end_the_pause(broker: FakeBroker)
 
 @pytest.mark.parametrize("lose", ["drop_connections", "delete_queue"])
 def test_a_lost_link_is_rebuilt_and_what_was_held_comes_again(broker: FakeBroker, lose: str) -> None:
-    """T2, T3, T4, F14, F16."""
+    """F14, F16."""
     rig = Rig(broker, enough=lambda: len(broker.acked) == 30)
     broker.at(5, getattr(broker, lose))
     broker.at(6, lambda: broker.publish(*bodies(30)))
@@ -318,7 +318,7 @@ def test_a_lost_link_is_rebuilt_and_what_was_held_comes_again(broker: FakeBroker
 
 
 def test_a_link_lost_while_a_batch_is_worked_on_costs_only_a_redelivery(broker: FakeBroker) -> None:
-    """T5: the old tags are never used on the new channel."""
+    """The old tags are never used on the new channel."""
     broker.publish(*bodies(60))
     rig = Rig(broker, enough=lambda: len(broker.acked) == 60)
     done = False
@@ -389,7 +389,7 @@ def test_a_fault_that_only_a_person_can_mend_ends_the_start(broker: FakeBroker, 
 
 
 def test_a_login_refused_later_is_tried_again(broker: FakeBroker) -> None:
-    """D5: a broker being set up again refuses for a while."""
+    """A broker being set up again refuses for a while."""
     rig = Rig(broker, enough=lambda: bool(broker.acked))
 
     def restart() -> None:
@@ -464,7 +464,7 @@ def test_batches_keep_the_order_and_isolate_what_came_back(flags: list[bool], pr
 
 
 def test_a_batch_that_commits_makes_the_next_outage_a_first_one(broker: FakeBroker) -> None:
-    """D8: the backoff is kept until a batch commits, and no longer."""
+    """The backoff is kept until a batch commits, and no longer."""
     rig = Rig(broker, enough=lambda: len(broker.acked) == 2)
 
     def fail_once(body: bytes) -> Callable[[], None]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from notifier import resources
 from notifier.config import Settings, load
-from notifier.config.environment import SPEC_VARIABLES, variable_names
+from notifier.config.environment import PRODUCT_VARIABLES, variable_names
 from notifier.config.layers import defaults
 from notifier.domain.errors import ConfigurationError
 from notifier.encryption import generate_key
@@ -335,7 +335,7 @@ def test_each_source_is_stronger_than_the_one_before(read: Load, tmp_path: Path)
     assert read(text, filed, smtp__host="from-flag").smtp.host == "from-flag"
 
 
-# --- the spec's variables
+# --- the product's own variables
 
 
 def test_the_variables_of_the_spec_work_as_they_are(read: Load) -> None:
@@ -367,7 +367,7 @@ def test_the_variables_of_the_spec_work_as_they_are(read: Load) -> None:
     assert settings.app.base_url == "http://localhost:8000"
 
 
-@pytest.mark.parametrize("name", list(SPEC_VARIABLES))
+@pytest.mark.parametrize("name", list(PRODUCT_VARIABLES))
 def test_an_empty_variable_of_the_spec_counts_as_not_set(read: Load, name: str) -> None:
     assert read("", {name: " "}) == read("")
 

@@ -1,4 +1,4 @@
-"""What an acceptable event is, and what is made of it (contract section 2)."""
+"""What an acceptable event is, and what is made of it (docs/contract.md)."""
 
 from __future__ import annotations
 
@@ -303,7 +303,7 @@ def test_the_document_is_the_event_as_published() -> None:
     assert known(document).document == document
 
 
-def test_the_payload_hash_is_of_type_and_data_alone() -> None:  # D14
+def test_the_payload_hash_is_of_type_and_data_alone() -> None:
     document = event()
     base = known(document).payload_sha256
     assert len(base) == 32

@@ -113,7 +113,7 @@ def test_a_header_without_words_and_machine_part_keeps_its_name() -> None:
 def test_a_header_that_slips_past_the_first_check_stops_at_the_second(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """D27: the finished block is compared with the names that were asked for, whatever was checked before."""
+    """The finished block is compared with the names that were asked for, whatever was checked before."""
     monkeypatch.setattr(headers, "_is_one_line", lambda _: True)
     with pytest.raises(HeaderInjection, match="Message-ID, Bcc"):
         serialise((Header("Message-ID", machine="<a@b>\r\nBcc: e@x"),))

@@ -133,7 +133,7 @@ def test_the_fast_mail_is_the_mail_the_standard_library_makes(
     url: str | None,
     reason: Both | None,
 ) -> None:
-    """D28: same headers, same bodies, whatever is in them; link and reason change nothing around them."""
+    """Same headers, same bodies, whatever is in them; link and reason change nothing around them."""
     reasons = {}
     if reason:
         reasons = {"role_default": reason, "preference_enabled": Both("other", "other")}
@@ -297,6 +297,6 @@ def test_headers_hold_only_cleaned_words(text: str) -> None:
 
 @pytest.mark.parametrize("line", ["a\nb", "a\rb", "a\r\nb", "\n" * 2000])
 def test_a_line_end_that_slips_in_stops_the_mail(line: str) -> None:
-    """D28: what is encoded as one line is one line, whatever made it."""
+    """What is encoded as one line is one line, whatever made it."""
     with pytest.raises(HeaderInjection, match="bare CR or LF"):
         bodies._quoted_printable(line)

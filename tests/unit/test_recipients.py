@@ -1,4 +1,4 @@
-"""Who gets a mail: contract section 4, every combination, and what must hold for any audience."""
+"""Who gets a mail: docs/contract.md, every combination, and what must hold for any audience."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The committed schema, AsyncAPI document and samples are what publishers rely on (contract section 2)."""
+"""The committed schema, AsyncAPI document and samples are what publishers rely on (docs/contract.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every kind of broker message that can never be accepted has a closed reason (reliability section 8)."""
+"""Every kind of broker message that can never be accepted has a closed reason (docs/reliability.md)."""
 
 from __future__ import annotations
 
