@@ -143,7 +143,7 @@ class Delivery:
         """Send a claimed batch and write down what became of each mail.
 
         claimed_at: the clock before the claim. share lets another thread look for work; it is called before
-        connecting and sending when there may be more than this batch, unless that thread would only queue.
+        anything that can take long when there may be more than this batch, unless that thread would only queue.
         Raises DatabaseUnavailable when results could not be written in time; lease and pulse then decide.
         """
         self._crashpoint.at("after_claim")
@@ -171,16 +171,15 @@ class Delivery:
         except SmtpFault as fault:
             ledger.settle_all(fault)
             return
+        if batch.more:
+            self._congestion.sample()
+            quick = self._carriers.ready(server) and not self._pace.is_slow(batch.server_id)
+            if not (quick and self._congestion.crowded):
+                share()
         composed = self._compose(batch, server, ledger)
         if not composed:
             return
-        ready = self._carriers.ready(server)
-        if batch.more:
-            self._congestion.sample()
-            quick = ready and not self._pace.is_slow(batch.server_id)
-            if not (quick and self._congestion.crowded):
-                share()
-        if not ready:
+        if not self._carriers.ready(server):
             database.rest()  # connecting may take minutes; others can use the connection meanwhile
         began = self._clock()
         try:

@@ -62,6 +62,8 @@ class Planner:
 
     def plan(self, connection: Connection, events: Mapping[int, JobEvent | UnknownEvent]) -> dict[int, Plan]:
         """Return, under the key of each event, its rows, why it is refused, or None: nothing to write (B14)."""
+        if not events:
+            return {}
         known = {key: event for key, event in events.items() if not isinstance(event, UnknownEvent)}
         audience = self._audience(connection, events.values(), list(known.values()))
         plans: dict[int, Plan] = {}

@@ -181,7 +181,7 @@ def _run(made: World, node: RabbitNode, *, seconds: float, seed: int, rate: floa
                 nemesis.strike()
                 nemesis.check()
                 strike_at = time.monotonic() - began + nemesis.wait()
-            time.sleep(0.1)
+            time.sleep(0.1)  # the pace of the run: strikes and looks are due at times, not at conditions
     for server in made.servers:
         server.forget()
     settled = time.monotonic()

@@ -7,6 +7,8 @@ import itertools
 import json
 from typing import TYPE_CHECKING
 
+from notifier.store import inbox
+
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
@@ -128,4 +130,36 @@ def wake(connection: Connection, customer: int) -> None:
     """What the intake does last: the customer's lane is due."""
     connection.exec_driver_sql(
         "UPDATE delivery_lanes SET next_due_at = now() WHERE customer_id = %(c)s", {"c": customer}
+    )
+
+
+def new_event(customer: int, event_id: str, content: bytes = b"one", *, mails: int = 1) -> inbox.NewEvent:
+    """An event as the intake hands it to the store; its mails are of the users 0, 1, …"""
+    return inbox.NewEvent(
+        customer_id=customer,
+        source="webnet",
+        event_id=event_id,
+        event_type="job_failed",
+        payload={"content": content.decode()},
+        payload_sha256=content.ljust(32, b"."),
+        occurred_at=None,
+        outcome="accepted",
+        decisions={},
+        job_id=1,
+        compliance_result_id=None,
+        trace_id=None,
+        expire_after=86400.0,
+        mails=tuple(
+            inbox.NewMail(
+                user_id=user,
+                recipient_email=f"user{user}@example.org",
+                recipient_key=f"user{user}@example.org",
+                rule="role_default",
+                subject=f"About {content.decode()}",
+                message_id=f"<{customer}.{event_id}.{content.decode()}.{user}@example.org>",
+                failure_reason=None,
+                error=None,
+            )
+            for user in range(mails)
+        ),
     )

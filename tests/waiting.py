@@ -30,7 +30,7 @@ def wait_until(condition: Callable[[], T], timeout: float = 30.0, what: str = "t
         if time.monotonic() >= deadline:
             msg = f"waited {timeout:g} s for {what}; the last answer was {last!r}"
             raise AssertionError(msg)
-        time.sleep(_POLL_SECONDS)
+        time.sleep(_POLL_SECONDS)  # the one place where tests wait for a condition
 
 
 def wait_out(seconds: float, what: str) -> None:

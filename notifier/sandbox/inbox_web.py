@@ -110,7 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def respond(self, path: str) -> tuple[HTTPStatus, str, str]:
         """Return status, content security policy and page."""
-        raise NotImplementedError
+        raise NotImplementedError  # each kind of page has a handler of its own
 
     def do_GET(self) -> None:
         """Answer one request."""

@@ -122,7 +122,7 @@ def _candidate(
     username: str,
     role: Role,
     email: str | None,
-    enabled: bool | None,  # noqa: FBT001 - as above
+    enabled: bool | None,  # noqa: FBT001 - a column of a row, as the others
     email_address: str | None,
     job_types: Sequence[str] | None,
     *,

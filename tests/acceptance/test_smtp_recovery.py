@@ -29,7 +29,7 @@ _real = socket.getaddrinfo
 def getaddrinfo(host, *args, **named):
     if host == "slow.example":
         while not os.path.exists("answer"):
-            time.sleep(0.1)
+            time.sleep(0.1)  # the stall itself: a resolver that does not answer
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
     return _real(host, *args, **named)
 socket.getaddrinfo = getaddrinfo

@@ -121,8 +121,10 @@ class Compose:
     def __init__(self) -> None:
         self.faults: dict[str, SmtpFault] = {}
         self.note: str | None = None
+        self.before: Callable[[], None] = lambda: None  # called before each mail is made
 
     def compose(self, mail: claims.Mail, _batch: claims.Batch, _server: SmtpServer) -> Composed:
+        self.before()
         if mail.recipient_email in self.faults:
             raise self.faults[mail.recipient_email]
         return Composed(mail_from="a@b.example", rcpt_to=mail.recipient_email, data=b"x", note=self.note)
@@ -447,6 +449,15 @@ def test_another_thread_is_woken_for_what_is_left_unless_it_would_only_queue(
     bench.queue, bench.line.is_ready = queue, ready
     bench.turn()
     assert bench.shared == shared
+
+
+def test_the_other_thread_is_woken_before_mails_are_made(bench: Bench) -> None:
+    """A customer's own templates may take seconds; nobody else waits for them."""
+    bench.mails(17)
+    shared: list[int] = []
+    bench.compose.before = lambda: shared.append(bench.shared)
+    bench.turn()
+    assert set(shared) == {1}
 
 
 def test_a_batch_that_was_taken_back_meanwhile_is_not_sent(bench: Bench) -> None:

@@ -19,7 +19,7 @@ from notifier.domain.outcomes import Reply, RetryPolicy, classify, settle
 from notifier.domain.vocabulary import FaultCause, Phase
 from notifier.store import breakers, claims, inbox, log_changes, sweep
 from notifier.store.tables import metadata
-from tests.store_rows import add_customer
+from tests.store_rows import add_customer, new_event
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -140,35 +140,7 @@ class Store(RuleBasedStateMachine):
 
     @rule(customer=st.integers(0, 1), mails=st.integers(1, 3))
     def an_event_comes(self, customer: int, mails: int) -> None:
-        name = f"event-{next(self.numbers)}"
-        event = inbox.NewEvent(
-            customer_id=self.customers[customer],
-            source="webnet/jobs",
-            event_id=name,
-            event_type="job_failed",
-            payload={"id": name},
-            payload_sha256=name.encode().ljust(32)[:32],
-            occurred_at=None,
-            outcome="accepted",
-            decisions={},
-            job_id=1,
-            compliance_result_id=None,
-            trace_id=None,
-            expire_after=86400,
-            mails=tuple(
-                inbox.NewMail(
-                    user_id=user,
-                    recipient_email=f"user{user}@example.org",
-                    recipient_key=f"user{user}@example.org",
-                    rule="role_default",
-                    subject="A job failed",
-                    message_id=f"<{name}.{user}@example.org>",
-                    failure_reason=None,
-                    error=None,
-                )
-                for user in range(mails)
-            ),
-        )
+        event = new_event(self.customers[customer], f"event-{next(self.numbers)}", mails=mails)
         assert inbox.add(self.db, [event]) == ["stored"]
         assert inbox.add(self.db, [event]) == ["duplicate"]
         self.rows += mails
