@@ -27,8 +27,18 @@ class Carrier(Protocol):
     def reused(self) -> bool:
         """Whether a server may have hung up on it since its last mail."""
 
-    def send(self, composed: Composed, *, on_dot: Callable[[], None], on_slow: Callable[[], None]) -> Reply:
-        """Send one mail; return the final 2yz reply, raise SmtpFault for everything else."""
+    def send(
+        self,
+        composed: Composed,
+        *,
+        following: Composed | None,
+        on_dot: Callable[[], None],
+        on_slow: Callable[[], None],
+    ) -> Reply:
+        """Send one mail; return the final 2yz reply, raise SmtpFault for everything else.
+
+        following is the one that will be sent next, if any: the carrier may begin with it.
+        """
 
     def replace(self) -> None:
         """Take a new connection instead of this one. Raises SmtpFault."""
@@ -55,15 +65,16 @@ class SmtpCarrier:
         """Whether a server may have hung up on it since its last mail."""
         return self._session.reused
 
-    def send(self, composed: Composed, *, on_dot: Callable[[], None], on_slow: Callable[[], None]) -> Reply:
+    def send(
+        self,
+        composed: Composed,
+        *,
+        following: Composed | None,
+        on_dot: Callable[[], None],
+        on_slow: Callable[[], None],
+    ) -> Reply:
         """Send one mail over it."""
-        return self._session.send(
-            mail_from=composed.mail_from,
-            rcpt_to=composed.rcpt_to,
-            data=composed.data,
-            on_dot=on_dot,
-            on_slow=on_slow,
-        )
+        return self._session.send(composed, following=following, on_dot=on_dot, on_slow=on_slow)
 
     def replace(self) -> None:
         """Take a new connection."""
@@ -84,9 +95,16 @@ class TransportCarrier:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def send(self, composed: Composed, *, on_dot: Callable[[], None], on_slow: Callable[[], None]) -> Reply:
+    def send(
+        self,
+        composed: Composed,
+        *,
+        following: Composed | None,
+        on_dot: Callable[[], None],
+        on_slow: Callable[[], None],
+    ) -> Reply:
         """Put one mail where the transport puts it."""
-        del on_dot, on_slow  # nothing is waited for
+        del following, on_dot, on_slow  # nothing is waited for
         return self._transport.send(
             mail_from=composed.mail_from, rcpt_to=composed.rcpt_to, data=composed.data
         )

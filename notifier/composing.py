@@ -12,7 +12,7 @@ from notifier.domain.bodies import encode_body
 from notifier.domain.errors import HeaderInjection, InvalidAddress, RenderError, SmtpFault
 from notifier.domain.event_texts import read_traceparent
 from notifier.domain.headers import mailbox
-from notifier.domain.mail import assemble
+from notifier.domain.mail import Outgoing, assemble
 from notifier.domain.mail_headers import MailFacts
 from notifier.domain.vocabulary import FaultCause, Phase, Rule
 from notifier.rendering.site import Customer, Reader
@@ -33,12 +33,9 @@ _Key = tuple[int, str, str, str | None, Rule | None]  # the rule where the body 
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Composed:
+class Composed(Outgoing):
     """A mail ready to leave. note tells why the built-in template replaced a customer's broken one."""
 
-    mail_from: str
-    rcpt_to: str
-    data: bytes
     note: str | None
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import structlog
@@ -226,25 +227,30 @@ class Delivery:
         ours = database.run(claims.stamp, token=batch.token, ids=ids, lease=self._rules.lease)
         ledger.stamped(ours, started + self._rules.lease)
         self._crashpoint.at("after_stamp")
-        for mail in ledger.unsettled:
+        mails = ledger.unsettled
+        for mail, following in zip_longest(mails, mails[1:]):
             late = self._clock() - started > START_WINDOW
             if late or self._stopping.is_set() or not carrier.usable:
                 return
             began = self._clock()
             with self._tracer.sending(mail):
-                result = self._send_one(carrier, composed[mail.id], ledger)
+                after = composed[following.id] if following else None
+                result = self._send_one(carrier, composed[mail.id], after, ledger)
             ledger.settle(mail, self._unless_cut(result))
             took = self._clock() - began
             self._pace.took(batch.server_id, took)
             self._metrics.smtp_step("send", took)
 
-    def _send_one(self, carrier: Carrier, composed: Composed, ledger: Ledger) -> Reply | SmtpFault:
+    def _send_one(
+        self, carrier: Carrier, composed: Composed, following: Composed | None, ledger: Ledger
+    ) -> Reply | SmtpFault:
         """Send one mail; a reused connection that the server had closed is replaced once."""
         for again in (True, False):
             reused = carrier.reused
             try:
                 reply = carrier.send(
                     composed,
+                    following=following,
                     on_dot=lambda: self._crashpoint.at("after_dot"),
                     on_slow=ledger.write_ready,
                 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from notifier import trial_mail, wiring
 from notifier.domain.errors import InvalidAddress, InvalidInput, NotFound, SmtpFault
 from notifier.domain.identifiers import message_id
+from notifier.domain.mail import Outgoing
 from notifier.domain.outcomes import RetryPolicy, classify, settle
 from notifier.domain.recipients import permitted_mailbox
 from notifier.domain.servers import DEFAULT_SERVER_ID
@@ -171,11 +172,8 @@ class ServerTest:
             return [diagnose.Stage(name="DATA", ok=True, detail=detail, outcome=reply)]
         return diagnose.run(
             server,
-            mail_from=server.from_email,
-            rcpt_to=mailbox.address,
-            data=data,
+            Outgoing(mail_from=server.from_email, rcpt_to=mailbox.address, data=data),
             policy=self._policy,
-            smtputf8=mailbox.needs_smtputf8,
             deadlines=self._deadlines,
             clock=time.monotonic,
         )

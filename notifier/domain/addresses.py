@@ -36,11 +36,6 @@ class Mailbox:
         """`recipient_key`: users with the same key share one mail."""
         return self.address
 
-    @property
-    def needs_smtputf8(self) -> bool:
-        """Whether the server must offer SMTPUTF8 (RFC 6531)."""
-        return not self.local.isascii()
-
 
 @lru_cache(maxsize=4096)  # a user's address comes with every event
 def parse_mailbox(text: str) -> Mailbox:

@@ -6,6 +6,7 @@ same mail about fifty times faster, of a body that was encoded once per event an
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
 from typing import TYPE_CHECKING
@@ -17,6 +18,15 @@ from notifier.domain.mail_headers import head, headers
 if TYPE_CHECKING:
     from notifier.domain.bodies import Body, EncodedBody
     from notifier.domain.mail_headers import MailFacts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outgoing:
+    """A mail and its envelope, for one recipient; data as `assemble` returns it."""
+
+    mail_from: str
+    rcpt_to: str
+    data: bytes
 
 
 def assemble(facts: MailFacts, encoded: EncodedBody, unsubscribe_url: str | None) -> bytes:

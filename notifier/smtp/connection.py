@@ -187,8 +187,21 @@ class PhasedSMTP(smtplib.SMTP):
         """Write a command within the phase's deadline. Raises SmtpFault; then nothing more can be sent."""
         self.write(s.encode(self.command_encoding) if isinstance(s, str) else s)
 
-    def write(self, data: bytes, *, stall: float | None = None) -> None:
-        """Hand all of `data` to the socket. With `stall` the deadline is that long after each progress."""
+    def write_mail(self, text: bytes, lines: bytes, *, stall: float) -> None:
+        """Write a mail's text up to its dot, and commands behind it, which are past the dot if they fail."""
+        if lines and isinstance(self.sock, ssl.SSLSocket):
+            # How much of one write is out nobody can tell here; the dot must be known to be.
+            self.write(text, stall=stall)
+            self.phase = Phase.DOT
+            self.write(lines, stall=stall)
+        else:
+            self.write(text + lines, stall=stall, dot_at=len(text))
+
+    def write(self, data: bytes, *, stall: float | None = None, dot_at: int | None = None) -> None:
+        """Hand all of `data` to the socket. With `stall` the deadline is that long after each progress.
+
+        With `dot_at` the phase is DOT as soon as so many bytes are out.
+        """
         sock = self._live()
         view = memoryview(data)
         while True:
@@ -196,6 +209,8 @@ class PhasedSMTP(smtplib.SMTP):
                 view = view[sock.send(view) :]
                 if not view:
                     return
+                if dot_at is not None and len(data) - len(view) >= dot_at:
+                    self.phase = Phase.DOT
                 if stall is not None:
                     self.begin(self.phase, stall)
             except ssl.SSLWantReadError:

@@ -16,6 +16,7 @@ from notifier.smtp.session import DEADLINES, Session
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from notifier.domain.mail import Outgoing
     from notifier.domain.outcomes import Reply
     from notifier.domain.servers import SmtpServer
     from notifier.smtp.deadlines import Deadlines
@@ -47,12 +48,9 @@ class Stage:
 
 def run(
     server: SmtpServer,
+    mail: Outgoing,
     *,
-    mail_from: str,
-    rcpt_to: str,
-    data: bytes,
     policy: ConnectPolicy,
-    smtputf8: bool = False,
     deadlines: Deadlines = DEADLINES,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[Stage]:
@@ -73,7 +71,7 @@ def run(
             stages.append(
                 Stage(name=name, ok=True, detail=_success(name, session), seconds=clock() - started)
             )
-        return [*stages, *_send(session, mail_from, rcpt_to, data, smtputf8=smtputf8, clock=clock)]
+        return [*stages, *_send(session, mail, clock=clock)]
     finally:
         session.close()
 
@@ -108,17 +106,17 @@ def _success(name: str, session: Session) -> str:
 
 def _send(
     session: Session,
-    mail_from: str,
-    rcpt_to: str,
-    data: bytes,
+    mail: Outgoing,
     *,
-    smtputf8: bool,
     clock: Callable[[], float],
 ) -> list[Stage]:
-    passed = {"MAIL": f"{mail_from} is accepted as sender", "RCPT": f"{rcpt_to} is accepted as recipient"}
+    passed = {
+        "MAIL": f"{mail.mail_from} is accepted as sender",
+        "RCPT": f"{mail.rcpt_to} is accepted as recipient",
+    }
     started = clock()
     try:
-        reply = session.send(mail_from=mail_from, rcpt_to=rcpt_to, data=data, smtputf8=smtputf8)
+        reply = session.send(mail)
     except SmtpFault as fault:
         name = _STAGE_OF.get(fault.phase, "DATA")
         last = _failed(name, fault, session.server, clock() - started)

@@ -48,6 +48,7 @@ class Pool:
         self._lock = threading.Lock()
         self._free: dict[Key, list[Session]] = {}
         self._taken: set[Session] = set()
+        self._cautious: set[Key] = set()
         self._aborted = False
 
     def take(self, server: SmtpServer, *, fresh: bool = False) -> Session:
@@ -67,7 +68,15 @@ class Pool:
             return self._connected(server)
 
     def _connected(self, server: SmtpServer) -> Session:
-        session = Session(server, policy=self._policy, deadlines=self._deadlines, clock=self._clock)
+        with self._lock:
+            cautious = (server.server_id, server.version) in self._cautious
+        session = Session(
+            server,
+            policy=self._policy,
+            deadlines=self._deadlines,
+            clock=self._clock,
+            may_run_ahead=not cautious,
+        )
         with self._lock:
             self._taken.add(session)
             if self._aborted:
@@ -105,11 +114,12 @@ class Pool:
 
     def give(self, session: Session) -> None:
         """Put a session back for the next mail, or close it when it is broken or has served enough."""
+        key = (session.server.server_id, session.server.version)
         with self._lock:
             self._taken.discard(session)
-            keep = not self._aborted and self._fresh_enough(session)
+            self._learn(session)
+            keep = not self._aborted and session.between_mails and self._fresh_enough(session)
             if keep:
-                key = (session.server.server_id, session.server.version)
                 self._free.setdefault(key, []).append(session)
         if not keep:
             session.close()
@@ -118,7 +128,13 @@ class Pool:
         """Close a session that must not be used again."""
         with self._lock:
             self._taken.discard(session)
+            self._learn(session)
         session.close()
+
+    def _learn(self, session: Session) -> None:
+        """What a server did not stand once is not tried with it again."""
+        if session.ran_aground:
+            self._cautious.add((session.server.server_id, session.server.version))
 
     def close_idle(self) -> int:
         """Close what has been free for too long; return how many. Call it now and then."""

@@ -19,6 +19,7 @@ from notifier.smtp.transaction import Transaction
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from notifier.domain.mail import Outgoing
     from notifier.domain.servers import SmtpServer
     from notifier.smtp.policy import ConnectPolicy, Target
 
@@ -34,7 +35,7 @@ class Session:
 
     `reused` is true once it has carried a mail or came back from a pool: if it then fails before DATA, the
     server merely hung up on an idle client, and a new connection costs the mail no attempt.
-    `opened_at` and `used_at` are times of the clock given.
+    `opened_at` and `used_at` are times of the clock given. may_run_ahead: see `Transaction`.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Session:
         policy: ConnectPolicy,
         deadlines: Deadlines = DEADLINES,
         clock: Callable[[], float] = time.monotonic,
+        may_run_ahead: bool = True,
     ) -> None:
         self.server = server
         self.reused = False
@@ -59,7 +61,7 @@ class Session:
             secrets=secret_forms(username=server.username, password=server.password),
             clock=clock,
         )
-        self._transaction = Transaction(self._smtp, deadlines)
+        self._transaction = Transaction(self._smtp, deadlines, may_run_ahead=may_run_ahead)
 
     @classmethod
     def open(
@@ -165,6 +167,16 @@ class Session:
         return self._smtp.alive
 
     @property
+    def between_mails(self) -> bool:
+        """Whether it may be kept for another batch: no envelope is out whose text is not."""
+        return self._transaction.between_mails
+
+    @property
+    def ran_aground(self) -> bool:
+        """Whether the server broke off because an envelope came together with the dot of the mail before."""
+        return self._transaction.ran_aground
+
+    @property
     def peer_ip(self) -> str:
         """The address connected to; empty before."""
         return self._smtp.peer_ip
@@ -188,30 +200,21 @@ class Session:
 
     def send(
         self,
+        mail: Outgoing,
         *,
-        mail_from: str,
-        rcpt_to: str,
-        data: bytes,
-        smtputf8: bool = False,
+        following: Outgoing | None = None,
         on_dot: Callable[[], None] | None = None,
         on_slow: Callable[[], None] | None = None,
     ) -> Reply:
-        """Send one mail to one recipient; return the final 2yz reply. Raises SmtpFault for everything else.
+        """Send one mail; return the final 2yz reply. Raises SmtpFault for everything else.
 
-        `data` is the whole RFC 5322 mail with CRLF line ends; dots are doubled here. `on_dot` is called when
+        `following` is the mail that will be sent next over this connection, if one will. `on_dot` is called when
         the whole mail was given to the socket and no reply read yet, `on_slow` at most once when that reply is
         outstanding for over a second; both in this thread, and neither may raise. After a refusal the
         connection stays `usable`; after any other fault it is closed.
         """
         try:
-            reply = self._transaction.run(
-                mail_from=mail_from,
-                rcpt_to=rcpt_to,
-                data=data,
-                smtputf8=smtputf8,
-                on_dot=on_dot,
-                on_slow=on_slow,
-            )
+            reply = self._transaction.run(mail, following=following, on_dot=on_dot, on_slow=on_slow)
             self.sent += 1
             self.reused = True
         except SmtpFault as fault:
@@ -231,7 +234,7 @@ class Session:
 
     def close(self) -> None:
         """Say QUIT, wait for its answer for a few seconds at most, close. Never raises."""
-        if self._smtp.alive:
+        if self._smtp.alive and self.between_mails:  # else QUIT would be a line of the promised mail
             self._smtp.bound(self._deadlines.quit)
             self._smtp.begin(Phase.QUIT, self._deadlines.quit)
             with suppress(SmtpFault):

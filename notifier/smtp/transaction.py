@@ -1,11 +1,15 @@
-"""One mail over an open connection: envelope (pipelined when offered, RFC 2920), text, dot, final reply."""
+"""One mail over an open connection: envelope, text, dot, final reply.
+
+Where the server offers PIPELINING (RFC 2920) the envelope is one write, and that of the next mail leaves with the dot:
+a mail then costs one round trip. Its text still waits for the answer to its own DATA.
+"""
 
 from __future__ import annotations
 
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from notifier.domain.errors import SmtpFault
 from notifier.domain.vocabulary import FaultCause, Phase
@@ -13,6 +17,7 @@ from notifier.domain.vocabulary import FaultCause, Phase
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from notifier.domain.mail import Outgoing
     from notifier.domain.replies import Reply
     from notifier.smtp.connection import PhasedSMTP
     from notifier.smtp.deadlines import Deadlines
@@ -32,36 +37,54 @@ class _Command:
         return code == _START_INPUT if self.phase == Phase.DATA else code // 100 == 2  # noqa: PLR2004 - the class itself
 
 
-class Transaction:
-    """Sends mails one after another over `smtp`, leaving it clean for the next one."""
+_Commands = tuple[_Command, _Command, _Command]
 
-    def __init__(self, smtp: PhasedSMTP, deadlines: Deadlines) -> None:
+
+class _Envelope(NamedTuple):
+    mail: Outgoing
+    commands: _Commands
+
+
+class Transaction:
+    """Sends mails one after another over `smtp`, leaving it clean for the next one.
+
+    may_run_ahead: whether the envelope of a following mail may leave with the dot. ran_aground says that the server
+    did not stand that: it broke the connection, or never answered.
+    """
+
+    def __init__(self, smtp: PhasedSMTP, deadlines: Deadlines, *, may_run_ahead: bool) -> None:
         self._smtp = smtp
         self._deadlines = deadlines
+        self._may_run_ahead = may_run_ahead
         self._needs_reset = False
+        self._ahead: _Envelope | None = None
+        self.ran_aground = False
+
+    @property
+    def between_mails(self) -> bool:
+        """Whether the server expects a command: no envelope is out whose text is not."""
+        return self._ahead is None
 
     def run(
         self,
+        mail: Outgoing,
         *,
-        mail_from: str,
-        rcpt_to: str,
-        data: bytes,
-        smtputf8: bool,
+        following: Outgoing | None,
         on_dot: Callable[[], None] | None,
         on_slow: Callable[[], None] | None,
     ) -> Reply:
-        """Send one mail; return the final 2yz reply. Raises SmtpFault."""
+        """Send one mail; return the final 2yz reply. Raises SmtpFault.
+
+        If one follows, its envelope may leave with this one: then no other may be sent next.
+        """
         smtp, deadlines = self._smtp, self._deadlines
-        smtputf8 = smtputf8 or not (mail_from.isascii() and rcpt_to.isascii())
-        self._check(mail_from=mail_from, rcpt_to=rcpt_to, size=len(data), smtputf8=smtputf8)
         smtp.bound(deadlines.message)
-        commands = self._commands(mail_from=mail_from, rcpt_to=rcpt_to, data=data, smtputf8=smtputf8)
-        if "pipelining" in smtp.esmtp_features:
-            self._together(commands)
-        else:
-            self._one_by_one(commands)
+        self._open(mail)
+        ahead = self._envelope_ahead(following)
+        lines = b"".join([command.line for command in ahead.commands]) if ahead else b""
         smtp.begin(Phase.BODY, deadlines.body)
-        smtp.write(dot_stuffed(data), stall=deadlines.body)
+        smtp.write_mail(dot_stuffed(mail.data), lines, stall=deadlines.body)
+        self._ahead = ahead
         smtp.begin(Phase.DOT, deadlines.dot)
         if on_dot is not None:
             on_dot()
@@ -70,6 +93,34 @@ class Transaction:
             self._refuse(code, raw)
         smtp.phase = Phase.DONE
         return smtp.read_reply(code, raw)
+
+    def _open(self, mail: Outgoing) -> None:
+        """Have the server expect the text of this mail."""
+        if self._ahead is not None:
+            self._take_up(mail)
+        elif "pipelining" in self._smtp.esmtp_features:
+            self._together(self._commands(mail))
+        else:
+            self._one_by_one(self._commands(mail))
+
+    def _envelope_ahead(self, mail: Outgoing | None) -> _Envelope | None:
+        if mail is None or not self._may_run_ahead or "pipelining" not in self._smtp.esmtp_features:
+            return None
+        try:
+            return _Envelope(mail, self._commands(mail))
+        except SmtpFault:  # it says so itself when its turn comes
+            return None
+
+    def _take_up(self, mail: Outgoing) -> None:
+        """Read the answers to the envelope that left with the dot of the mail before."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is None or ahead.mail is not mail:
+            self._smtp.fail(FaultCause.LOST, "was promised another mail")
+        try:
+            self._read_answers(ahead.commands)
+        except SmtpFault as fault:
+            self.ran_aground = fault.phase == Phase.MAIL and fault.cause != FaultCause.REPLY
+            raise
 
     def _check(self, *, mail_from: str, rcpt_to: str, size: int, smtputf8: bool) -> None:
         """Refuse before MAIL what the server cannot take, so that the connection stays clean (B34)."""
@@ -86,10 +137,12 @@ class Transaction:
         if _NOT_IN_A_PATH.search(mail_from):
             raise _unsendable(FaultCause.HEADER_INJECTION, f"the sender is not a mailbox: {mail_from!r}")
 
-    def _commands(
-        self, *, mail_from: str, rcpt_to: str, data: bytes, smtputf8: bool
-    ) -> tuple[_Command, _Command, _Command]:
+    def _commands(self, mail: Outgoing) -> _Commands:
+        """Return the envelope. Raises SmtpFault when the server cannot take such a mail."""
         features, deadlines = self._smtp.esmtp_features, self._deadlines
+        mail_from, rcpt_to, data = mail.mail_from, mail.rcpt_to, mail.data
+        smtputf8 = not (mail_from.isascii() and rcpt_to.isascii())
+        self._check(mail_from=mail_from, rcpt_to=rcpt_to, size=len(data), smtputf8=smtputf8)
         options = f" SIZE={len(data)}" if "size" in features else ""
         if "8bitmime" in features and not data.isascii():
             options += " BODY=8BITMIME"
@@ -101,7 +154,7 @@ class Transaction:
             _Command(Phase.DATA, deadlines.data, b"DATA\r\n"),
         )
 
-    def _one_by_one(self, commands: tuple[_Command, ...]) -> None:
+    def _one_by_one(self, commands: _Commands) -> None:
         smtp = self._smtp
         if self._needs_reset:
             smtp.begin(Phase.MAIL, self._deadlines.mail)
@@ -114,7 +167,7 @@ class Transaction:
             if not command.accepted(code):
                 self._refuse(code, raw)
 
-    def _together(self, commands: tuple[_Command, ...]) -> None:
+    def _together(self, commands: _Commands) -> None:
         """Write the envelope at once, with a RSET in front after a refusal; the first refusal decides."""
         smtp = self._smtp
         smtp.begin(Phase.MAIL, self._deadlines.mail)
@@ -124,6 +177,10 @@ class Transaction:
             self._read_reset()
         else:
             smtp.write(lines)
+        self._read_answers(commands)
+
+    def _read_answers(self, commands: _Commands) -> None:
+        smtp = self._smtp
         for at, command in enumerate(commands):
             smtp.begin(command.phase, command.seconds)
             code, raw = smtp.getreply()
@@ -158,7 +215,7 @@ class Transaction:
 
     def _refuse(self, code: int, raw: bytes) -> None:
         """Raise the refusal; a server that hangs up or answers besides the point is not asked again."""
-        self._needs_reset = True
+        self._needs_reset = self.between_mails
         if code == _CLOSING or code < _LOWEST_REFUSAL:
             self._smtp.close()
         self._smtp.refuse(code, raw)

@@ -95,7 +95,15 @@ class Line:
         self.usable = True
         return self
 
-    def send(self, composed: Composed, *, on_dot: Callable[[], None], on_slow: Callable[[], None]) -> Reply:
+    def send(
+        self,
+        composed: Composed,
+        *,
+        following: Composed | None,
+        on_dot: Callable[[], None],
+        on_slow: Callable[[], None],
+    ) -> Reply:
+        del following
         on_dot()
         step = self.steps.pop(0) if self.steps else OK
         if callable(step):

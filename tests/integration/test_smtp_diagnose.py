@@ -11,7 +11,7 @@ from notifier.domain.vocabulary import FaultCause, Phase
 from notifier.smtp import diagnose
 from notifier.smtp.cures import cure
 from tests.support.certificates import authority, self_signed_context
-from tests.support.smtp_client import DEFAULT_DENIED, OPEN_POLICY, SHORT, mail, settings
+from tests.support.smtp_client import DEFAULT_DENIED, OPEN_POLICY, SHORT, outgoing, settings
 from tests.support.smtp_script import drop, say
 from tests.support.smtp_server import Options, SmtpServer
 
@@ -27,9 +27,7 @@ LOGIN = {"user": SECRET}
 def _run(given: ServerSettings, *, policy: ConnectPolicy = OPEN_POLICY) -> list[Stage]:
     stages = diagnose.run(
         given,
-        mail_from="noreply@example.org",
-        rcpt_to="b@example.org",
-        data=mail(),
+        outgoing(),
         policy=policy,
         deadlines=SHORT,
     )

@@ -10,7 +10,7 @@ from notifier.domain.errors import SmtpFault
 from notifier.domain.outcomes import Kind, classify
 from notifier.domain.vocabulary import FaultCause, Phase
 from notifier.smtp.session import Session
-from tests.support.smtp_client import OPEN_POLICY, PATIENT, SHORT, mail, send, settings
+from tests.support.smtp_client import OPEN_POLICY, PATIENT, SHORT, mail, outgoing, send, settings
 from tests.support.smtp_script import pause
 from tests.support.smtp_server import Options, SmtpServer
 from tests.support.tcp_proxy import TcpProxy
@@ -48,9 +48,7 @@ def test_an_answer_that_is_lost_on_the_way_back_is_ambiguous() -> None:
             lost.set()
 
         with pytest.raises(SmtpFault) as caught:
-            session.send(
-                mail_from="a@example.org", rcpt_to="b@example.org", data=mail(), on_dot=lose_the_answer
-            )
+            session.send(outgoing(), on_dot=lose_the_answer)
     assert (caught.value.phase, caught.value.cause) == (Phase.DOT, FaultCause.TIMEOUT)
     assert classify(caught.value).kind == Kind.AMBIGUOUS
 

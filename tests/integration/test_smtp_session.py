@@ -18,7 +18,7 @@ from notifier.domain.outcomes import Kind, classify
 from notifier.domain.vocabulary import FaultCause, Phase
 from notifier.smtp.connection import PhasedSMTP
 from notifier.smtp.session import Session
-from tests.support.smtp_client import OPEN_POLICY, PATIENT, SHORT, mail, opened, send, settings
+from tests.support.smtp_client import OPEN_POLICY, PATIENT, SHORT, mail, opened, outgoing, send, settings
 from tests.support.smtp_script import (
     Action,
     after_bytes,
@@ -385,7 +385,7 @@ def test_no_recipient_can_smuggle_a_command(rcpt_to: str) -> None:
 
 def test_a_sender_cannot_either() -> None:
     with SmtpServer() as server, opened(server) as session, pytest.raises(SmtpFault) as caught:
-        session.send(mail_from="a@x>\r\nRSET", rcpt_to="b@example.org", data=mail())
+        session.send(outgoing(mail_from="a@x>\r\nRSET"))
     assert classify(caught.value).failure_reason == "header_injection"
 
 

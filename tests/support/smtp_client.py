@@ -6,6 +6,7 @@ import ipaddress
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from notifier.domain.mail import Outgoing
 from notifier.domain.servers import SmtpServer as ServerSettings
 from notifier.smtp.deadlines import Deadlines
 from notifier.smtp.policy import ConnectPolicy
@@ -108,9 +109,11 @@ def send(
     on_slow: Callable[[], None] | None = None,
 ) -> Reply:
     """Send one mail."""
-    return session.send(
-        mail_from="noreply@example.org",
-        rcpt_to=rcpt_to,
-        data=mail() if data is None else data,
-        on_slow=on_slow,
-    )
+    return session.send(outgoing(rcpt_to=rcpt_to, data=data), on_slow=on_slow)
+
+
+def outgoing(
+    *, mail_from: str = "noreply@example.org", rcpt_to: str = "b@example.org", data: bytes | None = None
+) -> Outgoing:
+    """Return a mail with its envelope."""
+    return Outgoing(mail_from=mail_from, rcpt_to=rcpt_to, data=mail() if data is None else data)
