@@ -21,6 +21,7 @@ from notifier.domain.errors import DatabaseUnavailable, SmtpFault
 from notifier.domain.outcomes import BreakerEffect, Kind
 from notifier.domain.vocabulary import FaultCause, Phase
 from notifier.ledger import Ledger, not_started, succeeded, worst
+from notifier.log import together, write_kept
 from notifier.store import breakers, claims, smtp_configs
 
 if TYPE_CHECKING:
@@ -159,12 +160,13 @@ class Delivery:
             lease_ends=claimed_at + self._rules.lease,
             on_settled=lambda mail, verdict, settlement: self._report(batch, mail, verdict, settlement),
         )
-        try:
-            self._send(database, batch, ledger, share)
-        finally:
-            ledger.release_rest()
-            self._tell_breaker(database, batch, ledger)
-            ledger.write()
+        with together():
+            try:
+                self._send(database, batch, ledger, share)
+            finally:
+                ledger.release_rest()
+                self._tell_breaker(database, batch, ledger)
+                ledger.write()
 
     def _send(self, database: OwnConnection, batch: Batch, ledger: Ledger, share: Callable[[], None]) -> None:
         try:
@@ -252,7 +254,7 @@ class Delivery:
                     composed,
                     following=following,
                     on_dot=lambda: self._crashpoint.at("after_dot"),
-                    on_slow=ledger.write_ready,
+                    on_slow=lambda: self._tell_so_far(ledger),
                 )
             except SmtpFault as fault:
                 if not (again and reused and _was_hung_up(fault)):
@@ -265,6 +267,11 @@ class Delivery:
                 self._crashpoint.at("after_250")
                 return reply
         raise AssertionError  # the second turn always returns
+
+    def _tell_so_far(self, ledger: Ledger) -> None:
+        """A server is slow: write down what became of the mails before."""
+        write_kept()
+        ledger.write_ready()
 
     def _unless_cut(self, result: Reply | SmtpFault) -> Reply | SmtpFault:
         """A mail whose connection we broke ourselves to end in time never left, unless its dot was out."""

@@ -13,6 +13,7 @@ from notifier.domain.errors import DataRejected, InvalidEvent
 from notifier.domain.events import UnknownEvent, decode
 from notifier.domain.masking import mask_json_source
 from notifier.domain.vocabulary import InboxOutcome
+from notifier.log import together
 from notifier.store import inbox
 
 if TYPE_CHECKING:
@@ -88,8 +89,9 @@ class Intake:
             answers = [self._commit_alone(item) for item in items]
         self._crashpoint.at("after_commit")
         self._on_new_mails()
-        for item, answer in zip(items, answers, strict=True):
-            self._report(item, answer)
+        with together():
+            for item, answer in zip(items, answers, strict=True):
+                self._report(item, answer)
         return [Settle.REJECT if isinstance(answer, InvalidEvent) else Settle.ACK for answer in answers]
 
     def probe(self) -> None:

@@ -10,7 +10,9 @@ import json
 import logging
 import re
 import sys
+import threading
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TextIO
@@ -20,7 +22,7 @@ import structlog
 from notifier.domain.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, MutableMapping
+    from collections.abc import Iterable, Iterator, MutableMapping
 
     from structlog.typing import EventDict, Processor
 
@@ -64,6 +66,49 @@ def _printable(_logger: object, _method: str, event: MutableMapping[str, Any]) -
     }
 
 
+_kept = threading.local()
+
+
+class _Lines(structlog.WriteLogger):
+    """Writes lines. Inside `together` a thread's own leave as one write, but a warning at once, with those before it."""
+
+    def msg(self, message: str) -> None:
+        """Write a line, now or together with others."""
+        lines: list[str] | None = getattr(_kept, "lines", None)
+        if lines is None:
+            super().msg(message)
+        else:
+            _kept.logger = self
+            lines.append(message)
+
+    def at_once(self, message: str) -> None:
+        """Write a line now."""
+        self.msg(message)
+        write_kept()
+
+    log = debug = info = msg
+    warn = warning = fatal = failure = err = error = critical = exception = at_once
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Have the lines that this thread writes meanwhile leave as one write, at the end: each write costs a wait."""
+    _kept.lines = []
+    try:
+        yield
+    finally:
+        write_kept()
+        _kept.lines = None
+
+
+def write_kept() -> None:
+    """Write what `together` has kept so far; whoever is about to wait for long calls it."""
+    lines: list[str] | None = getattr(_kept, "lines", None)
+    if lines:
+        _kept.lines = []
+        structlog.WriteLogger.msg(_kept.logger, "\n".join(lines))
+
+
 class _LibraryHandler(logging.StreamHandler[TextIO]):
     """The handler for the standard library's logging; a class of ours, so that `configure` finds it."""
 
@@ -87,7 +132,7 @@ def configure(
         _explained,
     ]
     output: list[Processor] = [redactor, *_renderers(format, stream)]
-    line = structlog.WriteLogger(stream)
+    line = _Lines(stream)
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*shared, *output],

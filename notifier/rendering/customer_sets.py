@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from os.path import isdir
 from typing import TYPE_CHECKING
 
 from notifier.domain.errors import RenderError
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from notifier.rendering.site import Site
 
 _SET_ASIDE_SECONDS = 60.0
+_LOOK_SECONDS = 1.0
 
 
 class CustomerSets:
@@ -31,6 +31,8 @@ class CustomerSets:
         self._clock = clock
         self._sets: dict[int, CustomerSet] = {}
         self._aside: dict[tuple[int, str], tuple[object, float, str]] = {}
+        self._seen: frozenset[str] = frozenset()
+        self._look_again = float("-inf")
         self._workshop = Workshop()
         if any(own.mail_types for folder in self.folders() if (own := self._named(folder))):
             self._workshop.start()
@@ -40,9 +42,11 @@ class CustomerSets:
         return sorted(self._root.iterdir()) if self._root.is_dir() else []
 
     def of(self, customer_id: int) -> CustomerSet | None:
-        """Return a customer's set, read again when a file in it changed; None when there is no folder."""
-        # Asked for with every mail, and most customers have none: a Path would cost three times as much.
-        if not isdir(f"{self._root}/{customer_id}"):  # noqa: PTH112
+        """Return a customer's set, read again when a file in it changed; None when there is no folder.
+
+        A new folder is seen within a second.
+        """
+        if str(customer_id) not in self._names():
             return None
         folder = self._root / str(customer_id)
         signature = set_folder.signature_of(folder)
@@ -53,6 +57,14 @@ class CustomerSets:
             known = set_folder.read(folder, signature)
             self._sets[customer_id] = known
         return known
+
+    def _names(self) -> frozenset[str]:
+        """Return what lies in the folder, as it was a second ago at most: most customers have no set."""
+        now = self._clock()
+        if now >= self._look_again:
+            self._look_again = now + _LOOK_SECONDS
+            self._seen = frozenset(folder.name for folder in self.folders())
+        return self._seen
 
     def _named(self, folder: Path) -> CustomerSet | None:
         return self.of(int(folder.name)) if folder.name.isdigit() and folder.name.isascii() else None

@@ -1,7 +1,8 @@
 """smtplib with a phase, deadlines that dripping bytes cannot stretch, and bounded replies.
 
 smtplib's exceptions cannot tell where a conversation broke, so everything leaves here as an SmtpFault.
-The socket is non-blocking and waited for with poll: no `settimeout`, which is a system call, per read.
+A plain socket blocks for half a second at most, a TLS one never and is waited for with poll: each system call makes
+the thread queue for the interpreter again, so there is one per read, and no `settimeout`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import select
 import smtplib
 import socket
 import ssl
+import struct
 from typing import TYPE_CHECKING, Any, Never
 
 import structlog
@@ -32,6 +34,7 @@ _LOWEST_CODE, _HIGHEST_CODE = 200, 599
 _RECEIVE = 8192
 _CONNECT_CAUSES = {errno.ECONNREFUSED: FaultCause.REFUSED, errno.ETIMEDOUT: FaultCause.TIMEOUT}
 _SLICE = 0.5  # seconds between looks at the abort flag while nothing happens
+_SLICE_OF_THE_KERNEL = struct.pack("@ll", 0, round(_SLICE * 1_000_000))  # a struct timeval
 
 _log = structlog.get_logger(__name__)
 
@@ -82,10 +85,13 @@ class PhasedSMTP(smtplib.SMTP):
             self.fail(FaultCause.NOT_STARTED, "got no socket", error)
         self._attach(sock)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _SLICE_OF_THE_KERNEL)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SLICE_OF_THE_KERNEL)
         code = sock.connect_ex(target.sockaddr)
         if code == errno.EINPROGRESS:
             self._wait(self._writable)
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        sock.settimeout(None)
         if code:
             cause = _CONNECT_CAUSES.get(code, FaultCause.UNREACHABLE)
             self.fail(cause, "could not be reached", OSError(code, os.strerror(code)))
@@ -255,7 +261,7 @@ class PhasedSMTP(smtplib.SMTP):
 
     def _receive(self) -> bytes:
         sock = self._live()
-        if not isinstance(sock, ssl.SSLSocket):
+        if self._pause() < _SLICE:  # the kernel would wait for too long
             self._wait(self._readable)
         while True:
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +79,7 @@ def read(connection: Connection, customer_ids: Iterable[int], questions: Sequenc
     """Return all that is needed to choose recipients of events of these customers; no question: the accounts alone."""
     parameters = {
         "customers": sorted(set(customer_ids)),
-        "questions": json.dumps([asdict(q) for q in questions]),
+        "questions": json.dumps([_as_json(question) for question in questions]),
     }
     found = connection.exec_driver_sql(_READ, parameters).scalar_one()
     counts: dict[int, dict[str, int]] = {}
@@ -93,6 +93,14 @@ def read(connection: Connection, customer_ids: Iterable[int], questions: Sequenc
         counts=counts,
         candidates=candidates,
     )
+
+
+def _as_json(question: Question) -> dict[str, object]:
+    return {
+        "customer_id": question.customer_id,
+        "event_type": question.event_type,
+        "roles": question.roles,
+    }
 
 
 def others(counts: Mapping[str, int], found: Iterable[Candidate]) -> dict[str, int]:
