@@ -721,8 +721,10 @@ BEGIN
     LEFT JOIN users u ON u.id = n.user_id
     LEFT JOIN smtp_configs s ON s.id = v_server;
 
-    SELECT min(n.next_attempt_at) INTO v_next FROM notification_events n
-    WHERE n.customer_id = v_customer AND n.status = 'pending' AND n.lock_token IS NULL AND n.expires_at > now();
+    -- Not min(), which may be looked for in all that is pending; an order has one index that gives it.
+    SELECT n.next_attempt_at INTO v_next FROM notification_events n
+    WHERE n.customer_id = v_customer AND n.status = 'pending' AND n.lock_token IS NULL AND n.expires_at > now()
+    ORDER BY n.next_attempt_at, n.id LIMIT 1;
     UPDATE delivery_lanes l SET next_due_at = CASE WHEN v_next IS NULL THEN 'infinity' ELSE greatest(v_next, now()) END
     WHERE l.customer_id = v_customer;
 END $$;
@@ -739,12 +741,14 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION end_batches(uuid[]) IS 'Internal: forgets those of these batches that hold no row any more.';
 
+-- Stamp, record and release do not ask for status = 'pending', though only such a row has a token (ck_unlock): the planner
+-- would read one of the indexes of pending rows from end to end, and keep that plan, where it knows of few.
 CREATE FUNCTION stamp_batch(p_token uuid, p_ids bigint[], p_lease interval) RETURNS SETOF bigint
 LANGUAGE plpgsql SET search_path FROM CURRENT SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN QUERY UPDATE notification_events n
     SET handoff_at = now(), lease_until = now() + p_lease, attempts = n.attempts + 1
-    WHERE n.id = ANY (p_ids) AND n.lock_token = p_token AND n.status = 'pending' AND n.lease_until > now()
+    WHERE n.id = ANY (p_ids) AND n.lock_token = p_token AND n.lease_until > now()
     RETURNING n.id;
 END $$;
 COMMENT ON FUNCTION stamp_batch(uuid, bigint[], interval) IS
@@ -753,7 +757,10 @@ COMMENT ON FUNCTION stamp_batch(uuid, bigint[], interval) IS
 -- Fenced by the token alone: a result that comes after the lease, but before anybody took the row back, is still true.
 CREATE FUNCTION record_batch(p_token uuid, p_verdicts json) RETURNS SETOF bigint
 LANGUAGE plpgsql SET search_path FROM CURRENT SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    v_ids bigint[];
 BEGIN
+    SELECT array_agg(v.id) INTO v_ids FROM json_to_recordset(p_verdicts) AS v (id bigint);
     RETURN QUERY WITH done AS (
         UPDATE notification_events n
         SET status = v.status, failure_reason = v.failure_reason,
@@ -773,7 +780,7 @@ BEGIN
         FROM json_to_recordset(p_verdicts) AS v (id bigint, status text, failure_reason text, delay float8, message text,
             code integer, enhanced_code text, response text, attempt_kept boolean, ambiguous boolean, expiry_reason text,
             note text)
-        WHERE n.id = v.id AND n.lock_token = p_token AND n.status = 'pending'
+        WHERE n.id = ANY (v_ids) AND n.id = v.id AND n.lock_token = p_token
         RETURNING n.id, n.customer_id, n.status, n.next_attempt_at
     ), lane AS (
         UPDATE delivery_lanes l SET next_due_at = least(l.next_due_at, greatest(d.due, b.open_until))
@@ -792,7 +799,7 @@ BEGIN
     WITH done AS (
         UPDATE notification_events n SET lock_token = NULL, locked_by = NULL, lease_until = NULL
         WHERE n.id IN (SELECT unnest(b.mails) FROM delivery_batches b WHERE b.token = p_token)
-          AND n.lock_token = p_token AND n.handoff_at IS NULL AND n.status = 'pending'
+          AND n.lock_token = p_token AND n.handoff_at IS NULL
         RETURNING n.customer_id
     )
     UPDATE delivery_lanes l SET next_due_at = least(l.next_due_at, greatest(now(), b.open_until))

@@ -24,11 +24,13 @@ _ROWS = 500
 # as ambiguous. Who lost a second worker comes back at a time of its own, so that mails do not go down again and
 # again with the one among them that kills.
 _TAKE_BACK = """
-WITH lost AS (
+WITH held AS (
+    SELECT m.id, b.token, b.alive_until FROM delivery_batches b CROSS JOIN unnest(b.mails) AS m (id)
+), lost AS (
     SELECT n.id, n.handoff_at IS NOT NULL AS stamped
-    FROM delivery_batches b CROSS JOIN unnest(b.mails) AS m (id)
-    JOIN notification_events n ON n.id = m.id AND n.lock_token = b.token
-    WHERE n.lease_until < now() OR (n.handoff_at IS NULL AND b.alive_until < now())
+    FROM held h JOIN notification_events n ON n.id = h.id AND n.lock_token = h.token
+    WHERE n.id = ANY (ARRAY(SELECT id FROM held))
+        AND (n.lease_until < now() OR (n.handoff_at IS NULL AND h.alive_until < now()))
     ORDER BY n.id LIMIT %(rows)s FOR UPDATE OF n SKIP LOCKED
 ), judged AS (
     SELECT n.id, l.stamped,
@@ -50,7 +52,7 @@ WITH lost AS (
             THEN 'a worker vanished while the mail was on its way; nobody knows whether the server took it'
             ELSE 'a worker vanished while preparing the mail' END,
         lock_token = NULL, locked_by = NULL, lease_until = NULL, handoff_at = NULL
-    FROM judged j WHERE n.id = j.id AND n.status = 'pending'
+    FROM judged j WHERE n.id = j.id
     RETURNING n.id, n.customer_id, n.status, n.failure_reason, n.next_attempt_at, j.stamped
 ), lanes AS (
     SELECT l.customer_id, greatest(d.due, b.open_until) AS due
