@@ -221,7 +221,7 @@ class Scene:
     """One measurement's database, broker objects and running workers. looks: queries of the last `wait_sent`."""
 
     database: Database
-    amqp_url: str
+    publisher: pika.BlockingConnection
     topology: Topology
     workers: tuple[Worker, ...]
     looks: int = 0
@@ -230,9 +230,9 @@ class Scene:
         """Publish events, at `pace` a second if given; return the time of day before each.
 
         Without confirms, which would make the publisher the measure: one that got lost shows when the rows are checked.
+        The connection stays open: a quorum queue forgets what a channel that closes has not handed over to it.
         """
-        connection = pika.BlockingConnection(pika.URLParameters(self.amqp_url))
-        channel = connection.channel()
+        channel = self.publisher.channel()
         properties = pika.BasicProperties(content_type="application/cloudevents+json", delivery_mode=2)
         times = []
         began = time.monotonic()
@@ -241,7 +241,6 @@ class Scene:
                 time.sleep(max(0.0, began + number / pace - time.monotonic()))
             times.append(time.time())
             channel.basic_publish(self.topology.exchange, "job_failed", body, properties)
-        connection.close()
         return times
 
     def wait_sent(self, first: int, mails: int, seconds: float = 300.0) -> None:
@@ -335,7 +334,9 @@ def scene(given: Services, database: Database, *, workers: int, **settings: obje
             stack.callback(running[-1].end)
         for worker in running:
             worker.wait_ready()
-        yield Scene(database=database, amqp_url=given.amqp_url, topology=topology, workers=tuple(running))
+        publisher = pika.BlockingConnection(pika.URLParameters(f"{given.amqp_url}?heartbeat=0"))
+        stack.callback(publisher.close)
+        yield Scene(database=database, publisher=publisher, topology=topology, workers=tuple(running))
 
 
 def _delete(url: str, topology: Topology) -> None:
