@@ -65,12 +65,17 @@ def _personal_headers(facts: MailFacts, url: str | None) -> tuple[Header, ...]:
     """Return the headers that no two mails have in common."""
     found = (
         Header("To", machine=mailbox(facts.to_address)),
-        Header("Date", machine=format_datetime(facts.date)),
+        Header("Date", machine=_date(facts.date.replace(microsecond=0))),
         Header("Message-ID", machine=facts.message_id),
     )
     if facts.mail_type == "test":
         return (*found, Header("X-Entity-Ref-ID", machine=facts.message_id))  # a test mail never threads
     return found if url is None else (*found, *_unsubscribe(url))
+
+
+@lru_cache(maxsize=8)  # many mails leave within a second
+def _date(second: datetime) -> str:
+    return format_datetime(second)
 
 
 def _unsubscribe(url: str) -> tuple[Header, ...]:
@@ -195,6 +200,7 @@ def _filters(shared: _Shared) -> list[Header]:
     return found
 
 
+@lru_cache(maxsize=1024)
 def _label(name: str) -> str:
     """Return the ASCII letters, digits and hyphens of a name: `Acme Nörd` -> `acme-nord`; maybe nothing."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode("ascii").lower()

@@ -225,7 +225,9 @@ def dot_stuffed(data: bytes) -> bytes:
     """Return the mail as it goes over the wire: dots doubled at line starts, dot last (RFC 5321 4.5.2)."""
     end = b".\r\n" if data.endswith(b"\r\n") else b"\r\n.\r\n"
     start = b"." if data.startswith(b".") else b""
-    return b"".join((start, data.replace(b"\r\n.", b"\r\n.."), end))
+    if b"\r\n." in data:  # to look takes a tenth of the time that replacing nothing takes
+        data = data.replace(b"\r\n.", b"\r\n..")
+    return b"".join((start, data, end))
 
 
 def _unsendable(cause: FaultCause, detail: str) -> SmtpFault:
