@@ -1,4 +1,8 @@
-"""The way of one broker message: decode, choose, write, settle. It is acked after its rows are committed."""
+"""The way of one broker message: decode, choose, write, settle. It is acked after its rows are committed.
+
+A batch is written by one statement, which is its own transaction: BEGIN and COMMIT would be two round trips. What is
+refused is noted after that. Whoever dies in between gets the messages again, and finds the events known.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from notifier.domain.masking import mask_json_source
 from notifier.domain.vocabulary import InboxOutcome
 from notifier.log import together
 from notifier.store import inbox
+from notifier.store.engine import OwnConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,7 +57,7 @@ Answer = InboxOutcome | Literal["duplicate"] | InvalidEvent
 class Intake:
     """Turns batches of broker messages into rows; used by one thread.
 
-    on_new_mails is called after a commit that may have made mails due.
+    on_new_mails is called after a commit that may have made mails due. It keeps a database connection until `close`.
     """
 
     def __init__(
@@ -66,7 +71,7 @@ class Intake:
         tracer: Tracer,
         crashpoint: Crashpoint,
     ) -> None:
-        self._engine = engine
+        self._database = OwnConnection(engine)
         self._planner = planner
         self._max_event_bytes = max_event_bytes
         self._on_new_mails = on_new_mails
@@ -96,8 +101,11 @@ class Intake:
 
     def probe(self) -> None:
         """Raise DatabaseUnavailable unless a batch could be committed now."""
-        with self._engine.begin() as connection:
-            inbox.probe(connection)
+        self._database.run(inbox.probe)
+
+    def close(self) -> None:
+        """Give the database connection up; never raises."""
+        self._database.close()
 
     def _decode(self, message: BrokerMessage) -> _Item:
         try:
@@ -122,8 +130,7 @@ class Intake:
             return self._commit([_Rejection(item.message, fault)])[0]
 
     def _commit(self, items: Sequence[_Item]) -> list[Answer]:
-        with self._engine.begin() as connection:
-            return self._write(connection, items)
+        return self._database.run(self._write, items)
 
     def _write(self, connection: Connection, items: Sequence[_Item]) -> list[Answer]:
         """Write every item; the answer is its outcome, or why it was refused."""

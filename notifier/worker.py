@@ -256,6 +256,7 @@ class Worker:
 
     def _close(self) -> None:
         """Give back what was taken at construction and since."""
+        self._intake.close()
         self._pool.close_all()
         self._renderer.close()
         self._health.stop()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from notifier.domain.errors import SmtpFault
@@ -27,8 +26,7 @@ _LOWEST_REFUSAL = 400
 _NOT_IN_A_PATH = re.compile(r"[\x00-\x20\x7f<>]")
 
 
-@dataclass(frozen=True, slots=True)
-class _Command:
+class _Command(NamedTuple):
     phase: Phase
     seconds: float
     line: bytes

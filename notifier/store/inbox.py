@@ -1,4 +1,4 @@
-"""The inbox: job events, the mails they make, the messages that were refused; within the caller's transaction."""
+"""The inbox: job events, the mails they make, the messages that were refused."""
 
 from __future__ import annotations
 
