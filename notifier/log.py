@@ -70,7 +70,7 @@ _kept = threading.local()
 
 
 class _Lines(structlog.WriteLogger):
-    """Writes lines. Inside `together` a thread's own leave as one write, but a warning at once, with those before it."""
+    """Writes lines. Inside `together` a thread's own leave as one write, but warnings at once, with those before."""
 
     def msg(self, message: str) -> None:
         """Write a line, now or together with others."""

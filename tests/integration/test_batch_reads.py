@@ -16,6 +16,7 @@ from tests.store_rows import number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
     from sqlalchemy.engine import Connection
 
 _MANY = 20_000

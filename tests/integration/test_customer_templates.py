@@ -17,7 +17,7 @@ import pytest
 from notifier import resources
 from notifier.domain.bodies import UNSUBSCRIBE_PLACEHOLDER
 from notifier.domain.errors import ConfigurationError
-from notifier.rendering import brand, workshop_process
+from notifier.rendering import brand, customer_sets, workshop_process
 from notifier.rendering.checking import check
 from notifier.rendering.customer_sets import CustomerSets
 from notifier.rendering.mail_faults import faults_of
@@ -62,8 +62,10 @@ def templates(folder: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def renderer(templates: Path, shared: Renderer) -> Renderer:
+def renderer(templates: Path, shared: Renderer, monkeypatch: pytest.MonkeyPatch) -> Renderer:
     assert not (templates / "customers").exists()
+    monkeypatch.setattr(customer_sets, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(shared.customers, "_look_again", 0.0)
     return shared
 
 
@@ -95,6 +97,17 @@ def test_a_changed_file_is_used_without_a_restart(templates: Path, renderer: Ren
     mail(renderer)
     give(templates, 7, "job_failed/body.html", OWN.replace("Our own", "Our newest"))
     assert "Our newest words" in mail(renderer).html
+
+
+def test_a_new_folder_is_seen_within_a_second_and_a_lost_one_at_once(templates: Path) -> None:
+    now = [1000.0]
+    sets = CustomerSets(templates, SITE, clock=lambda: now[0])
+    assert sets.of(7) is None
+    give(templates, 7, "job_failed/body.html", OWN)
+    now[0] += 1.0
+    assert sets.of(7) is not None
+    shutil.rmtree(templates / "customers")
+    assert sets.of(7) is None
 
 
 def test_a_layout_file_changes_every_mail(templates: Path, renderer: Renderer) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import logging
+import threading
 import time
 import warnings
 from functools import cache
@@ -278,3 +280,65 @@ def test_long_foreign_texts_are_cleaned_in_linear_time(piece: str) -> None:
     start = time.thread_time()
     redactor.text(piece * (64_000 // len(piece)))
     assert time.thread_time() - start < 1
+
+
+class _Counted(io.StringIO):
+    writes = 0
+
+    def write(self, text: str) -> int:
+        self.writes += 1
+        return super().write(text)
+
+
+def test_what_a_thread_tells_together_is_one_write() -> None:
+    stream = _Counted()
+    log.configure("info", "json", stream=stream)
+    with log.together():
+        for number in range(5):
+            structlog.get_logger().info("mail_sent", number=number)
+        assert stream.getvalue() == ""
+    assert [json.loads(line)["number"] for line in stream.getvalue().splitlines()] == list(range(5))
+    assert stream.writes == 1
+    structlog.get_logger().info("mail_sent", number=5)
+    assert json.loads(stream.getvalue().splitlines()[-1])["number"] == 5
+
+
+@pytest.mark.parametrize("told", ["warning", "error", "exception"])
+def test_a_warning_leaves_at_once_with_what_was_told_before(told: str) -> None:
+    stream = io.StringIO()
+    log.configure("info", "json", stream=stream)
+    with log.together():
+        structlog.get_logger().info("first")
+        getattr(structlog.get_logger(), told)("second")
+        assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["first", "second"]
+
+
+def test_whoever_waits_for_long_can_have_the_kept_lines_written() -> None:
+    stream = io.StringIO()
+    log.configure("info", "json", stream=stream)
+    with log.together():
+        structlog.get_logger().info("first")
+        log.write_kept()
+        assert json.loads(stream.getvalue())["event"] == "first"
+        log.write_kept()
+    assert len(stream.getvalue().splitlines()) == 1
+
+
+def test_what_one_thread_keeps_together_holds_back_no_other() -> None:
+    stream = io.StringIO()
+    log.configure("info", "json", stream=stream)
+    with log.together():
+        structlog.get_logger().info("kept")
+        other = threading.Thread(target=lambda: structlog.get_logger().info("other"))
+        other.start()
+        other.join()
+        assert json.loads(stream.getvalue())["event"] == "other"
+
+
+def test_what_was_told_before_a_crash_is_written() -> None:
+    stream = io.StringIO()
+    log.configure("info", "json", stream=stream)
+    with contextlib.suppress(ZeroDivisionError), log.together():
+        structlog.get_logger().info("first")
+        raise ZeroDivisionError
+    assert json.loads(stream.getvalue())["event"] == "first"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -9,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from babel import localedata
 
-from notifier import resources
+from notifier import memory, resources
 from notifier.rendering import language as languages
 
 if TYPE_CHECKING:
@@ -55,3 +56,8 @@ def test_dates_and_numbers_are_written_as_before_after_forgetting(known: Mapping
     fresh = languages.load(resources.path("templates") / "locale")
     assert written(fresh) == before
     assert "unit_patterns" not in localedata.load("en_GB")
+
+
+def test_a_c_library_without_glibcs_knobs_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: object())
+    memory._share_one_heap()
