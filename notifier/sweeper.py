@@ -85,7 +85,8 @@ class Sweeper:
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
+        """Look once, so that the worker knows whether it is ready before anybody asks, and start the thread."""
+        self._attempt(self._measure)
         self._thread.start()
 
     def _run(self) -> None:

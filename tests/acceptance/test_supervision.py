@@ -64,6 +64,14 @@ def _systemd(tmp_path: Path) -> NotifySocket:
     return NotifySocket(tmp_path)
 
 
+def test_a_worker_that_says_so_is_ready(world: World, systemd: NotifySocket) -> None:
+    """systemd starts what depends on it, and people look, the moment it says so."""
+    with systemd:
+        worker = world.worker(variables=systemd.variables)
+        systemd.until("READY=1")
+        assert worker.get("/readyz") == (200, "ok\n")
+
+
 def test_a_worker_tells_its_life_and_falls_silent_when_its_loop_stands_still(
     world: World, systemd: NotifySocket
 ) -> None:
