@@ -146,7 +146,7 @@ def _intake(database: Database) -> Iterator[Intake]:
     try:
         with Path(os.devnull).open("w") as nowhere:
             log.configure("info", "json", stream=nowhere)
-            yield Intake(
+            intake = Intake(
                 engine=engine,
                 planner=Planner(
                     rules=wiring.planning_rules(settings), subject=renderer.subject, new_uuid=new_uuid
@@ -157,6 +157,8 @@ def _intake(database: Database) -> Iterator[Intake]:
                 tracer=Tracer(),
                 crashpoint=Crashpoint(None),
             )
+            with contextlib.closing(intake):
+                yield intake
     finally:
         renderer.close()
         engine.dispose()

@@ -65,7 +65,7 @@ def _systemd(tmp_path: Path) -> NotifySocket:
 
 
 def test_a_worker_that_says_so_is_ready(world: World, systemd: NotifySocket) -> None:
-    """systemd starts what depends on it, and people look, the moment it says so."""
+    """Systemd starts what depends on it, and people look, the moment it says so."""
     with systemd:
         worker = world.worker(variables=systemd.variables)
         systemd.until("READY=1")

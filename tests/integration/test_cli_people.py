@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from email import message_from_string
 from pathlib import Path
@@ -52,7 +53,8 @@ def take_in(engine: Engine, file: Path) -> int:
         tracer=Tracer(),
         crashpoint=Crashpoint(),
     )
-    intake.handle([BrokerMessage(body=file.read_bytes())])
+    with contextlib.closing(intake):
+        intake.handle([BrokerMessage(body=file.read_bytes())])
     with engine.connect() as connection:
         return int(connection.exec_driver_sql("SELECT max(id) FROM job_events").scalar_one())
 

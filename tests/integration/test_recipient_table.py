@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import random
@@ -24,7 +25,7 @@ from notifier.tracing import Tracer
 from tests.store_rows import add_customer, add_user, number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy.engine import Connection, Engine
 
@@ -58,6 +59,12 @@ def intake(engine: Engine, rules: Rules = RULES, tracer: Tracer | None = None) -
         tracer=tracer or Tracer(),
         crashpoint=Crashpoint(),
     )
+
+
+def handle(engine: Engine, batch: Sequence[BrokerMessage], rules: Rules = RULES) -> list[Settle]:
+    """Let an intake of its own have a batch."""
+    with contextlib.closing(intake(engine, rules)) as one:
+        return one.handle(batch)
 
 
 def message(customer: int, event_type: EventType, job_type: str = JOB_TYPE) -> BrokerMessage:
@@ -209,7 +216,7 @@ def test_the_recipient_table_holds_for_every_combination_on_the_database(
     customer, elsewhere = add_customer(connection), add_customer(connection)
     people = _add_people(connection, customer, elsewhere)
 
-    settled = intake(engine).handle([message(customer, event_type) for event_type in EVENT_TYPES])
+    settled = handle(engine, [message(customer, event_type) for event_type in EVENT_TYPES])
 
     assert settled == [Settle.ACK] * len(EVENT_TYPES)
     for kept in _written(connection, customer).values():
@@ -244,7 +251,7 @@ def test_shared_addresses_get_one_mail_in_the_lowest_users_name(
         job_types=None,
         address="a@x.example",
     )
-    intake(engine).handle([message(customer, "job_failed")])
+    handle(engine, [message(customer, "job_failed")])
     (kept,) = _written(connection, customer).values()
     assert [(m["user"], m["address"]) for m in kept["mails"]] == [
         (users[0], "A@x.example"),
@@ -269,7 +276,7 @@ def test_people_who_leave_or_change_roles_are_judged_by_what_they_are_when_the_e
         f"UPDATE users SET is_active = true WHERE id = {returns}",  # noqa: S608 - numbers
     ):
         connection.exec_driver_sql(statement)
-    intake(engine).handle([message(customer, "job_failed")])
+    handle(engine, [message(customer, "job_failed")])
     (kept,) = _written(connection, customer).values()
     assert [m["user"] for m in kept["mails"]] == [promoted, returns]
     assert kept["decisions"]["others"] == {"viewer": 1}
@@ -322,7 +329,7 @@ def test_choosing_among_candidates_equals_choosing_among_all_on_the_database(
         },
     )
 
-    intake(engine, rules).handle([message(c, event_type) for c in customers for event_type in EVENT_TYPES])
+    handle(engine, [message(c, event_type) for c in customers for event_type in EVENT_TYPES], rules)
 
     for customer in customers:
         kept = {row["event_type"]: row for row in _written(connection, customer).values()}
@@ -379,7 +386,7 @@ def test_twenty_thousand_users_cost_no_more_statements_or_rows_than_two(
             connection.exec_driver_sql("ANALYZE")
         for crowd, customer in customers.items():
             statements.clear()
-            intake(engine).handle([message(customer, "job_failed", job_type=f"analyzed-{analyzed}")])
+            handle(engine, [message(customer, "job_failed", job_type=f"analyzed-{analyzed}")])
             asked = len(statements)
             question = audience.Question(customer_id=customer, event_type="job_failed", roles=("admin",))
             with engine.begin() as transaction:

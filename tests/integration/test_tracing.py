@@ -81,6 +81,7 @@ def road(engine: Engine, connection: Connection) -> Iterator[Road]:
     made = Road(engine, connection)
     yield made
     made.bench.database.close()
+    made.intake.close()
     made.tracer.close()
 
 
