@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,11 +23,10 @@ if TYPE_CHECKING:
 
 
 class Mail(NamedTuple):
-    """One claimed row of the event log with what its mail needs."""
+    """One claimed row of the event log with what its mail needs: the first columns of `claim_batch`, in their order."""
 
     id: int
     job_event_id: int
-    customer_id: int
     attempts: int
     ambiguous_count: int
     recipient_email: str
@@ -38,8 +37,9 @@ class Mail(NamedTuple):
     message_id: str
     job_id: int | None
     compliance_result_id: int | None
-    reader_timezone: str | None
     created_at: datetime
+    reader_timezone: str | None
+    customer_id: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,28 +132,8 @@ def claim(
         customer_name=first.customer_name,
         locale=first.locale,
         timezone=first.customer_timezone,
-        mails=tuple(_mail(row) for row in sorted(rows, key=lambda row: int(row.id))),
+        mails=tuple(sorted(Mail._make(row[: len(Mail._fields)]) for row in rows)),  # by id
         documents={row.job_event_id: row.payload for row in rows if row.payload is not None},
-    )
-
-
-def _mail(row: Any) -> Mail:  # noqa: ANN401 - a driver row has no static type
-    return Mail(
-        id=row.id,
-        job_event_id=row.job_event_id,
-        customer_id=row.customer_id,
-        attempts=row.attempts,
-        ambiguous_count=row.ambiguous_count,
-        recipient_email=row.recipient_email,
-        recipient_key=row.recipient_key,
-        event_type=row.event_type,
-        rule=row.rule,
-        subject=row.subject,
-        message_id=row.message_id,
-        job_id=row.job_id,
-        compliance_result_id=row.compliance_result_id,
-        reader_timezone=row.reader_timezone,
-        created_at=row.created_at,
     )
 
 

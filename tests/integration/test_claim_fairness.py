@@ -329,3 +329,10 @@ def test_a_lane_that_another_claim_holds_is_told_from_an_empty_one(
         other.exec_driver_sql("SELECT FROM delivery_lanes FOR UPDATE")
         assert claim(connection) is None
         assert claims.claimable(connection, connections=4, unproven=True, slow="{}")
+
+
+def test_the_first_columns_of_a_claim_are_the_fields_of_a_mail(connection: Connection) -> None:
+    columns = connection.exec_driver_sql(
+        "SELECT * FROM claim_batch(gen_random_uuid(), 'test', '1 min', 1, 1, true, false, '{}')"
+    ).keys()
+    assert tuple(columns)[: len(claims.Mail._fields)] == claims.Mail._fields
