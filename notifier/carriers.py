@@ -27,6 +27,10 @@ class Carrier(Protocol):
     def reused(self) -> bool:
         """Whether a server may have hung up on it since its last mail."""
 
+    @property
+    def ran_aground(self) -> bool:
+        """Whether its last mail may have failed because the carrier had begun with the next one."""
+
     def send(
         self,
         composed: Composed,
@@ -65,6 +69,11 @@ class SmtpCarrier:
         """Whether a server may have hung up on it since its last mail."""
         return self._session.reused
 
+    @property
+    def ran_aground(self) -> bool:
+        """Whether its last mail may have failed because the next one's envelope came with it."""
+        return self._session.ran_aground
+
     def send(
         self,
         composed: Composed,
@@ -91,6 +100,7 @@ class TransportCarrier:
 
     usable = True
     reused = False
+    ran_aground = False
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport

@@ -11,6 +11,7 @@ that did not get its turn is released and due at once.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING
@@ -52,7 +53,7 @@ _OUT_OF_DESCRIPTORS = (
 # down, and the others will send it again: so a server that turns out to be slow gets the rest of its batch anew.
 START_WINDOW = 1.0
 
-_CLOSING = 421
+_CLOSING, _PERMANENT = 421, 500
 _AFTER_DOT = frozenset({Phase.DOT, Phase.DONE, Phase.QUIT})
 _BEFORE_DATA = frozenset({Phase.MAIL, Phase.RCPT, Phase.DATA})
 
@@ -246,7 +247,11 @@ class Delivery:
     def _send_one(
         self, carrier: Carrier, composed: Composed, following: Composed | None, ledger: Ledger
     ) -> Reply | SmtpFault:
-        """Send one mail; a reused connection that the server had closed is replaced once."""
+        """Send one mail.
+
+        Once the connection is replaced and the mail sent anew: when the server had closed it, or refused the mail for
+        good and may have meant the envelope behind it.
+        """
         for again in (True, False):
             reused = carrier.reused
             try:
@@ -257,7 +262,7 @@ class Delivery:
                     on_slow=lambda: self._tell_so_far(ledger),
                 )
             except SmtpFault as fault:
-                if not (again and reused and _was_hung_up(fault)):
+                if not (again and ((reused and _was_hung_up(fault)) or _was_mistaken(fault, carrier))):
                     return fault
                 try:
                     carrier.replace()
@@ -269,8 +274,11 @@ class Delivery:
         raise AssertionError  # the second turn always returns
 
     def _tell_so_far(self, ledger: Ledger) -> None:
-        """A server is slow: write down what became of the mails before."""
-        write_kept()
+        """A server is slow: write down what became of the mails before. Never raises."""
+        with suppress(
+            Exception
+        ):  # the log may be full for a moment; the mail on its way must be judged all the same
+            write_kept()
         ledger.write_ready()
 
     def _unless_cut(self, result: Reply | SmtpFault) -> Reply | SmtpFault:
@@ -349,6 +357,12 @@ def _retry_in(verdict: Verdict, settlement: Settlement) -> float | None:
     if settlement.delay is None or verdict.breaker == BreakerEffect.OPEN_CONFIG:
         return None
     return round(settlement.delay, 1)
+
+
+def _was_mistaken(fault: SmtpFault, carrier: Carrier) -> bool:
+    """Tell whether a mail was refused for good that had the next one's envelope behind it."""
+    refused = fault.reply is not None and fault.reply.code >= _PERMANENT
+    return refused and fault.phase == Phase.DOT and carrier.ran_aground
 
 
 def _was_hung_up(fault: SmtpFault) -> bool:

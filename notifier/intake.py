@@ -82,18 +82,21 @@ class Intake:
     def handle(self, batch: Sequence[BrokerMessage]) -> list[Settle]:
         """Commit the batch and say how to settle each message.
 
-        Raises DatabaseUnavailable when nothing was committed; the messages must then go back to the queue.
+        Raises DatabaseUnavailable when not everything was committed. The messages must then go back to the queue; what
+        was committed is a duplicate when they come again.
         """
         self._tracer.intake_began()
         items = [self._decode(message) for message in batch]
         self._metrics.intake_batch(len(batch))
         try:
-            answers = self._commit(items)
-        except DataRejected:
-            # One of them does not fit the schema. Alone, each shows whether it is the one.
-            answers = [self._commit_alone(item) for item in items]
-        self._crashpoint.at("after_commit")
-        self._on_new_mails()
+            try:
+                answers = self._commit(items)
+            except DataRejected:
+                # One of them does not fit the schema. Alone, each shows whether it is the one.
+                answers = [self._commit_alone(item) for item in items]
+            self._crashpoint.at("after_commit")
+        finally:
+            self._on_new_mails()  # of a batch that failed, a part may be written
         with together():
             for item, answer in zip(items, answers, strict=True):
                 self._report(item, answer)
@@ -145,9 +148,12 @@ class Intake:
         answers = inbox.add(connection, list(entries.values()))
         for (position, entry), answer in zip(entries.items(), answers, strict=True):
             outcomes[position] = _outcome(entry, answer)
-        for item, outcome in zip(items, outcomes, strict=True):
-            if isinstance(outcome, InvalidEvent):
-                _note_rejection(connection, item.message, outcome)
+        refused = [
+            _rejection(item.message, outcome)
+            for item, outcome in zip(items, outcomes, strict=True)
+            if isinstance(outcome, InvalidEvent)
+        ]
+        inbox.reject(connection, refused)
         return outcomes
 
     def _report(self, item: _Item, outcome: Answer) -> None:
@@ -187,10 +193,9 @@ def _outcome(entry: inbox.NewEvent, answer: inbox.Stored) -> Answer:
     return entry.outcome if answer == "stored" else "duplicate"
 
 
-def _note_rejection(connection: Connection, message: BrokerMessage, fault: InvalidEvent) -> None:
+def _rejection(message: BrokerMessage, fault: InvalidEvent) -> inbox.Rejection:
     head = mask_json_source(message.body[:_HEAD].decode("utf-8", "replace")).encode("utf-8", "replace")
-    inbox.reject(
-        connection,
+    return inbox.Rejection(
         reason=fault.reason,
         detail=fault.detail,
         event_id=fault.event_id,

@@ -93,12 +93,17 @@ class _Lines(structlog.WriteLogger):
 @contextmanager
 def together() -> Iterator[None]:
     """Have the lines that this thread writes meanwhile leave as one write, at the end: each write costs a wait."""
+    if getattr(_kept, "lines", None) is not None:  # within another one, which writes them
+        yield
+        return
     _kept.lines = []
     try:
         yield
     finally:
-        write_kept()
-        _kept.lines = None
+        try:
+            write_kept()
+        finally:
+            _kept.lines = None
 
 
 def write_kept() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from notifier.domain.errors import RenderError
@@ -63,7 +64,10 @@ class CustomerSets:
         now = self._clock()
         if now >= self._look_again:
             self._look_again = now + _LOOK_SECONDS
-            self._seen = frozenset(folder.name for folder in self.folders())
+            with suppress(
+                OSError
+            ):  # out of file descriptors, say: the answer of a second ago is better than none
+                self._seen = frozenset(folder.name for folder in self.folders())
         return self._seen
 
     def _named(self, folder: Path) -> CustomerSet | None:

@@ -14,6 +14,7 @@ import smtplib
 import socket
 import ssl
 import struct
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Never
 
 import structlog
@@ -217,6 +218,7 @@ class PhasedSMTP(smtplib.SMTP):
                     return
                 if dot_at is not None and len(data) - len(view) >= dot_at:
                     self.phase = Phase.DOT
+                self.rest()  # a socket that blocks may take a little for ever
                 if stall is not None:
                     self.begin(self.phase, stall)
             except ssl.SSLWantReadError:
@@ -261,7 +263,8 @@ class PhasedSMTP(smtplib.SMTP):
 
     def _receive(self) -> bytes:
         sock = self._live()
-        if self._pause() < _SLICE:  # the kernel would wait for too long
+        # The kernel would wait for too long. Not with TLS, which may hold what poll no longer sees.
+        if self._pause() < _SLICE and not isinstance(sock, ssl.SSLSocket):
             self._wait(self._readable)
         while True:
             try:
@@ -303,7 +306,8 @@ class PhasedSMTP(smtplib.SMTP):
 
     def give_up(self, error: Exception) -> Never:
         """Close the connection after an error that nobody foresaw, and raise the fault: where it stood decides."""
-        _log.error("smtp_unforeseen_error", server=self._peer, phase=self.phase, exc_info=error)
+        with suppress(Exception):  # what the mail became must be known, whatever became of the log
+            _log.error("smtp_unforeseen_error", server=self._peer, phase=self.phase, exc_info=error)
         self.close()
         text = self.read_reply(0, str(error).encode("utf-8", "replace")).text
         detail = f"{self._peer} could not be spoken to at {WORDS[self.phase]}: {type(error).__name__}: {text}"

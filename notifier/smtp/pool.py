@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from notifier.smtp.policy import ConnectPolicy
 
 Key = tuple[int, str]  # server id and version of its settings
+ONE_BY_ONE_SECONDS = 3600.0
 
 
 class Pool:
@@ -48,7 +49,7 @@ class Pool:
         self._lock = threading.Lock()
         self._free: dict[Key, list[Session]] = {}
         self._taken: set[Session] = set()
-        self._cautious: set[Key] = set()
+        self._one_by_one: dict[Key, float] = {}  # servers that get one mail at a time, and until when
         self._aborted = False
 
     def take(self, server: SmtpServer, *, fresh: bool = False) -> Session:
@@ -56,9 +57,13 @@ class Pool:
 
         `fresh` asks for a new one: the replacement of a reused session that the server had closed.
         """
-        session = None if fresh else self._reusable((server.server_id, server.version))
-        if session is not None:
-            return session
+        key = (server.server_id, server.version)
+        session = (None if fresh else self._reusable(key)) or self._new(server)
+        if self._clock() < self._one_by_one.get(key, float("-inf")):
+            session.one_by_one()
+        return session
+
+    def _new(self, server: SmtpServer) -> Session:
         try:
             return self._connected(server)
         except SmtpFault as fault:
@@ -68,15 +73,7 @@ class Pool:
             return self._connected(server)
 
     def _connected(self, server: SmtpServer) -> Session:
-        with self._lock:
-            cautious = (server.server_id, server.version) in self._cautious
-        session = Session(
-            server,
-            policy=self._policy,
-            deadlines=self._deadlines,
-            clock=self._clock,
-            may_run_ahead=not cautious,
-        )
+        session = Session(server, policy=self._policy, deadlines=self._deadlines, clock=self._clock)
         with self._lock:
             self._taken.add(session)
             if self._aborted:
@@ -132,14 +129,17 @@ class Pool:
         session.close()
 
     def _learn(self, session: Session) -> None:
-        """What a server did not stand once is not tried with it again."""
+        """What a server did not stand is not tried with it again for a while."""
         if session.ran_aground:
-            self._cautious.add((session.server.server_id, session.server.version))
+            key = (session.server.server_id, session.server.version)
+            self._one_by_one[key] = self._clock() + ONE_BY_ONE_SECONDS
 
     def close_idle(self) -> int:
         """Close what has been free for too long; return how many. Call it now and then."""
         with self._lock:
             worn = [s for free in self._free.values() for s in free if not self._fresh_enough(s)]
+            now = self._clock()
+            self._one_by_one = {key: until for key, until in self._one_by_one.items() if now < until}
             kept = {key: [s for s in free if s not in worn] for key, free in self._free.items()}
             self._free = {key: free for key, free in kept.items() if free}
         _close(worn)

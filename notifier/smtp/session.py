@@ -35,7 +35,7 @@ class Session:
 
     `reused` is true once it has carried a mail or came back from a pool: if it then fails before DATA, the
     server merely hung up on an idle client, and a new connection costs the mail no attempt.
-    `opened_at` and `used_at` are times of the clock given. may_run_ahead: see `Transaction`.
+    `opened_at` and `used_at` are times of the clock given.
     """
 
     def __init__(
@@ -45,7 +45,6 @@ class Session:
         policy: ConnectPolicy,
         deadlines: Deadlines = DEADLINES,
         clock: Callable[[], float] = time.monotonic,
-        may_run_ahead: bool = True,
     ) -> None:
         self.server = server
         self.reused = False
@@ -61,7 +60,7 @@ class Session:
             secrets=secret_forms(username=server.username, password=server.password),
             clock=clock,
         )
-        self._transaction = Transaction(self._smtp, deadlines, may_run_ahead=may_run_ahead)
+        self._transaction = Transaction(self._smtp, deadlines)
 
     @classmethod
     def open(
@@ -173,8 +172,12 @@ class Session:
 
     @property
     def ran_aground(self) -> bool:
-        """Whether the server broke off because an envelope came together with the dot of the mail before."""
+        """Whether the server may not have stood an envelope together with the dot of the mail before."""
         return self._transaction.ran_aground
+
+    def one_by_one(self) -> None:
+        """From now on send no envelope together with the dot of the mail before."""
+        self._transaction.may_run_ahead = False
 
     @property
     def peer_ip(self) -> str:

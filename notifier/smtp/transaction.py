@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _CLOSING, _START_INPUT = 421, 354
 _LOWEST_REFUSAL = 400
+_OUT_OF_TURN = frozenset({500, 502, 503})  # an unknown command, or one in the wrong place (RFC 5321 4.2.1)
 _NOT_IN_A_PATH = re.compile(r"[\x00-\x20\x7f<>]")
 
 
@@ -46,16 +47,17 @@ class _Envelope(NamedTuple):
 class Transaction:
     """Sends mails one after another over `smtp`, leaving it clean for the next one.
 
-    may_run_ahead: whether the envelope of a following mail may leave with the dot. ran_aground says that the server
-    did not stand that: it broke the connection, or never answered.
+    may_run_ahead: whether the envelope of a following mail may leave with the dot. ran_aground says that the server may
+    not have stood that. It refused the mail before, broke the connection, never answered or lost its place; then the
+    connection is closed.
     """
 
-    def __init__(self, smtp: PhasedSMTP, deadlines: Deadlines, *, may_run_ahead: bool) -> None:
+    def __init__(self, smtp: PhasedSMTP, deadlines: Deadlines) -> None:
         self._smtp = smtp
         self._deadlines = deadlines
-        self._may_run_ahead = may_run_ahead
         self._needs_reset = False
         self._ahead: _Envelope | None = None
+        self.may_run_ahead = True
         self.ran_aground = False
 
     @property
@@ -80,15 +82,20 @@ class Transaction:
         self._open(mail)
         ahead = self._envelope_ahead(following)
         lines = b"".join([command.line for command in ahead.commands]) if ahead else b""
-        smtp.begin(Phase.BODY, deadlines.body)
-        smtp.write_mail(dot_stuffed(mail.data), lines, stall=deadlines.body)
         self._ahead = ahead
-        smtp.begin(Phase.DOT, deadlines.dot)
-        if on_dot is not None:
-            on_dot()
-        code, raw = smtp.getreply(on_slow=on_slow, slow=deadlines.slow)
-        if code // 100 != 2:  # noqa: PLR2004 - any 2yz is success, 251 too
-            self._refuse(code, raw)
+        try:
+            smtp.begin(Phase.BODY, deadlines.body)
+            smtp.write_mail(dot_stuffed(mail.data), lines, stall=deadlines.body)
+            smtp.begin(Phase.DOT, deadlines.dot)
+            if on_dot is not None:
+                on_dot()
+            code, raw = smtp.getreply(on_slow=on_slow, slow=deadlines.slow)
+            if code // 100 != 2:  # noqa: PLR2004 - any 2yz is success, 251 too
+                self._refuse(code, raw)
+        except SmtpFault as fault:
+            if ahead is not None and fault.phase == Phase.DOT:
+                self._run_aground()
+            raise
         smtp.phase = Phase.DONE
         return smtp.read_reply(code, raw)
 
@@ -102,7 +109,7 @@ class Transaction:
             self._one_by_one(self._commands(mail))
 
     def _envelope_ahead(self, mail: Outgoing | None) -> _Envelope | None:
-        if mail is None or not self._may_run_ahead or "pipelining" not in self._smtp.esmtp_features:
+        if mail is None or not self.may_run_ahead or "pipelining" not in self._smtp.esmtp_features:
             return None
         try:
             return _Envelope(mail, self._commands(mail))
@@ -115,10 +122,16 @@ class Transaction:
         if ahead is None or ahead.mail is not mail:
             self._smtp.fail(FaultCause.LOST, "was promised another mail")
         try:
-            self._read_answers(ahead.commands)
+            self._read_answers(ahead.commands, ahead=True)
         except SmtpFault as fault:
-            self.ran_aground = fault.phase == Phase.MAIL and fault.cause != FaultCause.REPLY
+            if fault.cause != FaultCause.REPLY:
+                self._run_aground()
             raise
+
+    def _run_aground(self) -> None:
+        """What is answered from here on may be meant for another command: nothing more of it is read."""
+        self.ran_aground = True
+        self._smtp.close()
 
     def _check(self, *, mail_from: str, rcpt_to: str, size: int, smtputf8: bool) -> None:
         """Refuse before MAIL what the server cannot take, so that the connection stays clean (B34)."""
@@ -177,12 +190,15 @@ class Transaction:
             smtp.write(lines)
         self._read_answers(commands)
 
-    def _read_answers(self, commands: _Commands) -> None:
+    def _read_answers(self, commands: _Commands, *, ahead: bool = False) -> None:
+        """Read the answers to an envelope; the first refusal decides."""
         smtp = self._smtp
         for at, command in enumerate(commands):
             smtp.begin(command.phase, command.seconds)
             code, raw = smtp.getreply()
             if not command.accepted(code):
+                if ahead and code in _OUT_OF_TURN:
+                    smtp.fail(FaultCause.LOST, f"lost its place and answered {code}")
                 if code != _CLOSING:
                     self._read_rest(commands[at + 1 :])
                 smtp.phase = command.phase
@@ -213,7 +229,7 @@ class Transaction:
 
     def _refuse(self, code: int, raw: bytes) -> None:
         """Raise the refusal; a server that hangs up or answers besides the point is not asked again."""
-        self._needs_reset = self.between_mails
+        self._needs_reset = True
         if code == _CLOSING or code < _LOWEST_REFUSAL:
             self._smtp.close()
         self._smtp.refuse(code, raw)

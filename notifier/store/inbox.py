@@ -59,6 +59,16 @@ class NewEvent:
         return (self.customer_id, self.source, self.event_id)
 
 
+class Rejection(NamedTuple):
+    """A broker message that goes to the dead-letter queue. body_head: at most 4096 bytes, secrets masked."""
+
+    reason: RejectionReason
+    detail: str
+    event_id: str | None
+    body_sha256: bytes
+    body_head: bytes
+
+
 Stored = Literal["stored", "duplicate", "conflict"]
 
 # Made once; json.dumps makes one per text. Payloads were parsed from a text, so they hold no cycle.
@@ -68,7 +78,8 @@ _TAKE_IN = "SELECT * FROM take_in(%(events)s::json)"
 
 _REJECT = """
 INSERT INTO rejected_events (reason, detail, event_id, body_sha256, body_head)
-VALUES (%(reason)s, %(detail)s, %(event_id)s, %(sha256)s, %(head)s)
+SELECT * FROM unnest(%(reasons)s::text[], %(details)s::text[], %(event_ids)s::text[], %(sha256s)s::bytea[],
+    %(heads)s::bytea[])
 """
 
 # A committed write, and the right to make the next ones: with a full disk, on a standby or after a lost GRANT a
@@ -124,24 +135,18 @@ def _as_json(event: NewEvent) -> dict[str, object]:
     }
 
 
-def reject(
-    connection: Connection,
-    *,
-    reason: RejectionReason,
-    detail: str,
-    event_id: str | None,
-    body_sha256: bytes,
-    body_head: bytes,
-) -> None:
-    """Note a broker message that goes to the dead-letter queue. body_head: at most 4096 bytes, secrets masked."""
+def reject(connection: Connection, rejections: Sequence[Rejection]) -> None:
+    """Note broker messages that go to the dead-letter queue, all or none."""
+    if not rejections:
+        return
     connection.exec_driver_sql(
         _REJECT,
         {
-            "reason": reason,
-            "detail": detail.replace("\0", "\ufffd")[:2000],
-            "event_id": event_id.replace("\0", "\ufffd")[:200] if event_id else None,
-            "sha256": body_sha256,
-            "head": body_head[:4096],
+            "reasons": [one.reason for one in rejections],
+            "details": [one.detail.replace("\0", "\ufffd")[:2000] for one in rejections],
+            "event_ids": [one.event_id and one.event_id.replace("\0", "\ufffd")[:200] for one in rejections],
+            "sha256s": [one.body_sha256 for one in rejections],
+            "heads": [one.body_head[:4096] for one in rejections],
         },
     )
 

@@ -108,11 +108,15 @@ def dead(objects: BrokerObjects, connection: Connection, *bodies: bytes) -> None
     for body in bodies:
         inbox.reject(
             connection,
-            reason="bad_json",
-            detail="Expecting value at line 1 column 1",
-            event_id=None,
-            body_sha256=hashlib.sha256(body).digest(),
-            body_head=body,
+            [
+                inbox.Rejection(
+                    reason="bad_json",
+                    detail="Expecting value at line 1 column 1",
+                    event_id=None,
+                    body_sha256=hashlib.sha256(body).digest(),
+                    body_head=body,
+                )
+            ],
         )
         objects.channel.basic_publish(objects.topology.dead_letter_exchange, "dead", body, mandatory=True)
 

@@ -110,6 +110,21 @@ def test_a_new_folder_is_seen_within_a_second_and_a_lost_one_at_once(templates: 
     assert sets.of(7) is None
 
 
+def test_a_folder_that_cannot_be_listed_for_a_moment_is_taken_as_it_was(
+    templates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give(templates, 7, "job_failed/body.html", OWN)
+    now = [1000.0]
+    sets = CustomerSets(templates, SITE, clock=lambda: now[0])
+    monkeypatch.setattr(
+        CustomerSets, "folders", lambda _self: (_ for _ in ()).throw(OSError(errno.EMFILE, "many"))
+    )
+    now[0] += 1.0
+    assert sets.of(7) is not None
+    assert sets.of(8) is None
+    sets.close()
+
+
 def test_a_layout_file_changes_every_mail(templates: Path, renderer: Renderer) -> None:
     foot = (templates / "layout/foot.html").read_text(encoding="utf-8")
     give(templates, 7, "layout/foot.html", foot + '<p class="small">Acme Ltd, Hamburg</p>\n')

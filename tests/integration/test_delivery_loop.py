@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -82,7 +83,11 @@ class Line:
     cut: bool = False
     opened: int = 0
     given_back: int = 0
+    ran_aground: bool = False
     sent: list[str] = field(default_factory=list)
+    pairs: list[tuple[str, str | None]] = field(
+        default_factory=list
+    )  # each mail with the one announced behind it
     refuse_to_open: SmtpFault | None = None
 
     def ready(self, _server: SmtpServer) -> bool:
@@ -103,7 +108,7 @@ class Line:
         on_dot: Callable[[], None],
         on_slow: Callable[[], None],
     ) -> Reply:
-        del following
+        self.pairs.append((composed.rcpt_to, following.rcpt_to if following else None))
         on_dot()
         step = self.steps.pop(0) if self.steps else OK
         if callable(step):
@@ -117,7 +122,7 @@ class Line:
 
     def replace(self) -> None:
         self.take(SERVER)
-        self.reused = False
+        self.reused = self.ran_aground = False
 
     def give_back(self) -> None:
         self.given_back += 1
@@ -262,6 +267,36 @@ def test_every_mail_of_a_batch_is_sent_over_one_connection(bench: Bench) -> None
     assert bench.rows() == [SENT] * 5
     assert (bench.line.opened, bench.line.given_back) == (1, 1)
     assert bench.value("SELECT bool_and(next_due_at = 'infinity') FROM delivery_lanes") is True
+
+
+def test_each_mail_is_sent_with_the_one_behind_it_announced(bench: Bench) -> None:
+    bench.mails(3)
+    bench.turn()
+    first, second, third = bench.line.sent
+    assert bench.line.pairs == [(first, second), (second, third), (third, None)]
+
+
+def test_a_mail_refused_for_good_together_with_the_next_envelope_is_tried_once_without(bench: Bench) -> None:
+    """The server may have meant the envelope; no attempt is counted for that, and a second refusal is final."""
+    bench.mails(3)
+    bench.line.ran_aground = True
+    bench.line.steps = [refused(Phase.DOT, 554), OK, refused(Phase.DOT, 554)]
+    bench.turn()
+    assert bench.rows() == [SENT, ("failed", "permanent_smtp", 1, 0), SENT]
+    assert bench.line.opened == 2
+
+
+def test_a_log_that_is_full_while_a_server_is_slow_leaves_the_mail_to_its_answer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("notifier.delivery.write_kept", full)
+    bench.mails(2)
+    bench.line.steps = [lambda: OK]
+    bench.turn()
+    assert bench.rows() == [SENT, SENT]
 
 
 def test_a_refused_recipient_ends_his_row_and_leaves_the_others(bench: Bench) -> None:

@@ -14,13 +14,14 @@ from sqlalchemy import event as sqlalchemy_events
 
 from notifier.broker.messages import BrokerMessage, Settle
 from notifier.crashpoints import Crashpoint
+from notifier.domain.errors import DatabaseUnavailable
 from notifier.domain.recipients import Rules, decide, select
 from notifier.domain.vocabulary import EVENT_TYPES, ROLES, EventType, Role, Rule
 from notifier.intake import Intake
 from notifier.message_ids import new_uuid
 from notifier.metrics import Metrics
 from notifier.planning import Planner, PlanningRules
-from notifier.store import audience
+from notifier.store import audience, inbox
 from notifier.tracing import Tracer
 from tests.store_rows import add_customer, add_user, number
 
@@ -38,7 +39,12 @@ JOB_TYPE = "config_backup"
 STATUS = {"job_success": "success", "job_failed": "failed", "job_partial": "partial"}
 
 
-def intake(engine: Engine, rules: Rules = RULES, tracer: Tracer | None = None) -> Intake:
+def intake(
+    engine: Engine,
+    rules: Rules = RULES,
+    tracer: Tracer | None = None,
+    on_new_mails: Callable[[], None] = lambda: None,
+) -> Intake:
     """The intake as the worker makes it, with a plain subject."""
     return Intake(
         engine=engine,
@@ -54,7 +60,7 @@ def intake(engine: Engine, rules: Rules = RULES, tracer: Tracer | None = None) -
             new_uuid=new_uuid,
         ),
         max_event_bytes=262_144,
-        on_new_mails=lambda: None,
+        on_new_mails=on_new_mails,
         metrics=Metrics(version="test"),
         tracer=tracer or Tracer(),
         crashpoint=Crashpoint(),
@@ -208,6 +214,27 @@ def _add_people(connection: Connection, customer: int, elsewhere: int) -> dict[i
         },
     )
     return people
+
+
+def test_a_batch_of_which_only_the_refused_could_not_be_noted_comes_again_and_nothing_is_written_twice(
+    engine: Engine, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise DatabaseUnavailable("the database went away")
+
+    woken: list[int] = []
+    customer = add_customer(connection)
+    batch = [message(customer, "job_failed"), BrokerMessage(body=b"{"), BrokerMessage(body=b"[")]
+    with contextlib.closing(intake(engine, on_new_mails=lambda: woken.append(1))) as one:
+        with monkeypatch.context() as patched:
+            patched.setattr(inbox, "reject", away)
+            with pytest.raises(DatabaseUnavailable):
+                one.handle(batch)
+        assert number(connection, "SELECT count(*) FROM job_events") == 1
+        assert woken == [1]
+        assert one.handle(batch) == [Settle.ACK, Settle.REJECT, Settle.REJECT]
+    assert number(connection, "SELECT count(*) FROM job_events") == 1
+    assert number(connection, "SELECT count(*) FROM rejected_events") == 2
 
 
 def test_the_recipient_table_holds_for_every_combination_on_the_database(

@@ -102,7 +102,12 @@ def test_the_worker_can_do_its_whole_work(owned: Engine, customer: int) -> None:
         inbox.probe(connection)
         assert set(audience.accounts(connection, [customer])) == {customer}
         inbox.reject(
-            connection, reason="bad_json", detail="x", event_id=None, body_sha256=b"x" * 32, body_head=b""
+            connection,
+            [
+                inbox.Rejection(
+                    reason="bad_json", detail="x", event_id=None, body_sha256=b"x" * 32, body_head=b""
+                )
+            ],
         )
         token = uuid.uuid4()
         batch = claims.claim(

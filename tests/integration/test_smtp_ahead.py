@@ -12,7 +12,7 @@ from notifier.domain.errors import SmtpFault
 from notifier.domain.outcomes import Kind, classify
 from notifier.domain.vocabulary import FaultCause, Phase
 from notifier.smtp.connection import PhasedSMTP
-from notifier.smtp.pool import Pool
+from notifier.smtp.pool import ONE_BY_ONE_SECONDS, Pool
 from tests.support.smtp_client import OPEN_POLICY, SHORT, mail, opened, outgoing, settings
 from tests.support.smtp_script import HangUp, hang, once_seen, say
 from tests.support.smtp_server import Options, SmtpServer
@@ -80,12 +80,81 @@ def test_a_refused_envelope_costs_its_own_mail_alone(phase: str) -> None:
     assert server.connections == 1
 
 
-def test_a_mail_refused_at_its_dot_takes_nothing_from_the_next() -> None:
-    with SmtpServer() as server, opened(server) as session:
-        server.on("dot", say("554 5.7.1 spam"), times=1)
+@pytest.mark.parametrize("text", ["451 4.3.0 later", "554 5.5.0 synchronization error"])
+def test_after_a_refused_dot_the_envelope_behind_it_is_not_trusted(text: str) -> None:
+    """Who kept the refused transaction would take the next mail's recipient into it."""
+    pool = Pool(policy=OPEN_POLICY)
+    with SmtpServer() as server:
+        given = settings(server.port)
+        server.on("dot", say(text), times=1)
+        session = pool.take(given)
         assert fault_of(session, ONE, TWO).phase == Phase.DOT
+        assert session.ran_aground
+        assert not session.usable
+        pool.drop(session)
+        session = pool.take(given)
+        session.send(ONE, following=TWO)
+        assert session.between_mails
         session.send(TWO)
-    assert arrived(server) == ["two"]
+        pool.drop(session)
+    assert arrived(server) == ["one", "two"]
+
+
+def break_off_if_more_came(conversation: Conversation) -> None:
+    """What a server does that takes an early envelope for an attack."""
+    conversation.await_bytes(b"DATA\r\n")
+    raise HangUp
+
+
+def test_a_server_that_breaks_off_at_the_dot_gets_one_mail_at_a_time_for_an_hour() -> None:
+    now = [1000.0]
+    pool = Pool(policy=OPEN_POLICY, clock=lambda: now[0])
+    with SmtpServer() as server:
+        given = settings(server.port)
+        server.on("dot", break_off_if_more_came, times=1)
+        session = pool.take(given)
+        fault = fault_of(session, ONE, TWO)
+        assert (fault.phase, classify(fault).kind) == (Phase.DOT, Kind.AMBIGUOUS)
+        pool.drop(session)
+        for seconds, together in ((0.0, False), (ONE_BY_ONE_SECONDS - 1, False), (1.0, True)):
+            now[0] += seconds
+            assert pool.close_idle() == 0
+            session = pool.take(given)
+            session.send(ONE, following=TWO)
+            assert session.between_mails is not together
+            pool.drop(session)
+
+
+def test_a_session_from_before_the_server_ran_aground_sends_one_by_one_too() -> None:
+    pool = Pool(policy=OPEN_POLICY)
+    with SmtpServer() as server:
+        given = settings(server.port)
+        first, second = pool.take(given), pool.take(given)
+        pool.give(second)
+        server.on("dot", say("451 4.3.0 later"), times=1)
+        fault_of(first, ONE, TWO)
+        pool.drop(first)
+        again = pool.take(given)
+        assert again is second
+        again.send(ONE, following=TWO)
+        assert again.between_mails
+        pool.drop(again)
+
+
+@pytest.mark.parametrize("code", [500, 503])
+def test_a_server_that_lost_its_place_is_not_waited_for_and_no_mail_is_refused(code: int) -> None:
+    """It answers what it found of the envelope as if somebody had typed nonsense."""
+    pool = Pool(policy=OPEN_POLICY)
+    with SmtpServer() as server:
+        server.on("mail", say(f"{code} what?"), after=1, times=1)
+        server.on("rcpt", hang(), after=1, times=1)
+        session = pool.take(settings(server.port))
+        session.send(ONE, following=TWO)
+        fault = fault_of(session, TWO)
+        assert (fault.phase, fault.cause) == (Phase.MAIL, FaultCause.LOST)
+        assert (session.reused, session.ran_aground) == (True, True)
+        pool.drop(session)
+    assert arrived(server) == ["one"]
 
 
 def test_a_mail_that_the_server_cannot_take_is_not_announced() -> None:

@@ -21,6 +21,7 @@ from notifier.smtp.session import Session
 from tests.support.smtp_client import OPEN_POLICY, PATIENT, SHORT, mail, opened, outgoing, send, settings
 from tests.support.smtp_script import (
     Action,
+    HangUp,
     after_bytes,
     drip,
     drop,
@@ -36,6 +37,8 @@ from tests.support.smtp_server import Options, SmtpServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.support.smtp_conversation import Conversation
 
 BOTH_WAYS = pytest.mark.parametrize("pipelining", [True, False])
 
@@ -403,6 +406,42 @@ def test_a_slow_reply_to_the_dot_is_told_once_and_then_waited_for() -> None:
         with opened(server, deadlines=deadlines) as session:
             assert send(session, on_slow=on_slow).code == 250
     assert calls == [threading.current_thread().name]
+
+
+def test_a_server_that_reads_slowly_holds_nobody_beyond_the_time_of_a_mail() -> None:
+    def sip(conversation: Conversation) -> bool:
+        while conversation.sock.recv(20_000) and not server.stopping.wait(0.02):
+            pass
+        raise HangUp
+
+    deadlines = replace(PATIENT, message=1.0)
+    with SmtpServer(Options(receive_buffer=65_536)) as server:
+        server.on("body", sip)
+        began = time.monotonic()
+        with opened(server, deadlines=deadlines) as session, pytest.raises(SmtpFault) as caught:
+            send(session, data=mail(body=b"x" * 24_000_000 + b"\r\n"))
+    assert (caught.value.phase, caught.value.cause) == (Phase.BODY, FaultCause.TIMEOUT)
+    assert time.monotonic() - began < 3.0
+
+
+@pytest.mark.parametrize("use_tls", [True, False])
+def test_a_long_answer_that_comes_late_is_read_whole(*, use_tls: bool) -> None:
+    """One TLS record holds more of it than is asked for at once; the rest is nothing that poll would see."""
+    late = threading.Event()
+
+    def ramble(conversation: Conversation) -> bool:
+        conversation.server.wait_or_stop(late)
+        conversation.raw(b"250-" + b"a" * 9000 + b"\r\n250 Ok\r\n")
+        return True
+
+    with SmtpServer(Options(starttls=use_tls)) as server:
+        server.on("dot", ramble)
+        given = settings(server.port, use_tls=use_tls)
+        with opened(server, deadlines=replace(PATIENT, dot=4.0, slow=0.4), given=given) as session:
+            timer = threading.Timer(0.1, late.set)
+            timer.start()
+            assert send(session, on_slow=lambda: None).code == 250
+            timer.join()
 
 
 def test_a_quick_reply_to_the_dot_is_not_called_slow() -> None:

@@ -299,11 +299,15 @@ def test_rejections_are_found_by_reason_and_by_body(connection: Connection) -> N
     for reason, body in (("bad_json", b"a" * 32), ("empty_body", b"b" * 32), ("bad_json", b"a" * 32)):
         inbox.reject(
             connection,
-            reason=reason,  # type: ignore[arg-type]  # a loop over literals
-            detail="x",
-            event_id=None,
-            body_sha256=body,
-            body_head=b"\x00{",
+            [
+                inbox.Rejection(
+                    reason=reason,  # type: ignore[arg-type]  # a loop over literals
+                    detail="x",
+                    event_id=None,
+                    body_sha256=body,
+                    body_head=b"\x00{",
+                )
+            ],
         )
     page = rejected.find(connection, rejected.RejectedFilter(reason="bad_json"))
     assert (page.total, [one_row.reason for one_row in page.items]) == (2, ["bad_json", "bad_json"])

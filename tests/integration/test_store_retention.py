@@ -65,7 +65,8 @@ def test_old_rejections_test_mails_and_dead_tokens_go(engine: Engine, connection
     customer = add_customer(connection)
     for body in (b"a" * 32, b"b" * 32):
         inbox.reject(
-            connection, reason="bad_json", detail="x", event_id=None, body_sha256=body, body_head=b""
+            connection,
+            [inbox.Rejection(reason="bad_json", detail="x", event_id=None, body_sha256=body, body_head=b"")],
         )
     connection.exec_driver_sql(
         "UPDATE rejected_events SET received_at = now() - interval '91 days' WHERE id = 1"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import io
 import json
 import logging
@@ -342,3 +343,38 @@ def test_what_was_told_before_a_crash_is_written() -> None:
         structlog.get_logger().info("first")
         raise ZeroDivisionError
     assert json.loads(stream.getvalue())["event"] == "first"
+
+
+def test_together_within_together_is_one_write_of_all() -> None:
+    stream = _Counted()
+    log.configure("info", "json", stream=stream)
+    with log.together():
+        structlog.get_logger().info("first")
+        with log.together():
+            structlog.get_logger().info("second")
+        structlog.get_logger().info("third")
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == [
+        "first",
+        "second",
+        "third",
+    ]
+    assert stream.writes == 1
+
+
+class _Full(io.StringIO):
+    full = True
+
+    def write(self, text: str) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+def test_a_log_that_could_not_be_written_keeps_nothing_back_afterwards() -> None:
+    stream = _Full()
+    log.configure("info", "json", stream=stream)
+    with pytest.raises(OSError, match="No space"), log.together():
+        structlog.get_logger().info("lost")
+    stream.full = False
+    structlog.get_logger().info("later")
+    assert json.loads(stream.getvalue())["event"] == "later"
