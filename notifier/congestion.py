@@ -42,6 +42,10 @@ class Congestion:
         """Whether the samples of late say so; False when there are none."""
         return self._waiting > CROWDED and self._clock() - self._sampled < _FRESH
 
+    def give_way(self) -> None:
+        """Let a thread that was just woken have the interpreter first."""
+        self._let_go()
+
     def sample(self) -> None:
         """Queue once, and remember how long it took."""
         began = self._clock()

@@ -145,6 +145,8 @@ class Senders:
         """Mails were written: let an idle thread look, unless those at work will find them as soon as it could."""
         if not (self._in_hand and self._congestion.crowded):
             self.wake()
+            # The caller has only log lines and an ack left to write; the thread it woke would wait for those.
+            self._congestion.give_way()
 
     def look_after(self) -> None:
         """Once a second: let an idle thread look for work, and stand in for those that wait for a dead server."""

@@ -74,18 +74,19 @@ def test_a_freed_slot_tells_once_that_somebody_was_refused() -> None:
     [(True, False, 1), (False, True, 1), (True, True, 0)],
     ids=["there is room", "nobody is at work", "those at work find them as soon"],
 )
-def test_new_mails_wake_a_sender_unless_it_would_only_queue(
+def test_new_mails_wake_a_sender_and_give_way_to_it_unless_it_would_only_queue(
     monkeypatch: pytest.MonkeyPatch, *, at_work: bool, crowded: bool, woken: int
 ) -> None:
     monkeypatch.setattr(Congestion, "crowded", property(lambda _self: crowded))
     nothing: Any = None
+    done: list[str] = []
     senders = Senders(
         count=1,
         engine=nothing,
         delivery=nothing,
         connections=4,
         setups=nothing,
-        congestion=Congestion(),
+        congestion=Congestion(let_go=lambda: done.append("gave way")),
         metrics=nothing,
         clock=nothing,
         new_uuid=nothing,
@@ -93,7 +94,6 @@ def test_new_mails_wake_a_sender_unless_it_would_only_queue(
     )
     if at_work:
         senders._in_hand.add(uuid4())
-    wakes: list[int] = []
-    monkeypatch.setattr(senders, "wake", lambda: wakes.append(1))
+    monkeypatch.setattr(senders, "wake", lambda: done.append("woke"))
     senders.new_mails()
-    assert len(wakes) == woken
+    assert done == ["woke", "gave way"] * woken
