@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from bench.measuring import Figure
     from bench.stage import Services
 
-PARTS = ("throughput", "latency", "slow", "far", "claims", "users", "log")
+# Latency first: what the other parts write keeps the disk busy for a while.
+PARTS = ("latency", "throughput", "slow", "far", "claims", "users", "log")
 
 
 @click.command()
@@ -54,10 +55,10 @@ def _parts(
     services: Services, kept: Path, *, rounds: int, events: int
 ) -> dict[str, Callable[[], list[Figure]]]:
     return {
+        "latency": partial(latency.measure, services, kept / "latency", seconds=30.0),
         "throughput": partial(
             throughput.measure, services, kept / "throughput", rounds=rounds, events=events
         ),
-        "latency": partial(latency.measure, services, kept / "latency", seconds=30.0),
         "slow": partial(distance.slow, services, rounds=min(rounds, 3), events=events // 10),
         "far": partial(distance.far, services, kept / "far", rounds=min(rounds, 3), events=events // 10),
         "claims": partial(growth.claim_growth, services),
