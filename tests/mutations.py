@@ -34,9 +34,7 @@ _ACK_FIRST = """\
                 verdicts = self._on_batch("""
 _SETTLE = """\
             link.settle(list(zip(batch, verdicts, strict=True)))"""
-_STAMP_FENCE = (
-    "WHERE n.id = ANY (p_ids) AND n.lock_token = p_token AND n.status = 'pending' AND n.lease_until > now()"
-)
+_STAMP_FENCE = "WHERE n.id = ANY (p_ids) AND n.lock_token = p_token AND n.lease_until > now()"
 
 MUTATIONS = (
     Mutation(
