@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from notifier.domain.recipients import Candidate, Preference
+from notifier.store.engine import plain_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -81,7 +82,7 @@ def read(connection: Connection, customer_ids: Iterable[int], questions: Sequenc
         "customers": sorted(set(customer_ids)),
         "questions": json.dumps([_as_json(question) for question in questions]),
     }
-    found = connection.exec_driver_sql(_READ, parameters).scalar_one()
+    ((found,),) = plain_rows(connection, _READ, parameters)
     counts: dict[int, dict[str, int]] = {}
     for customer_id, role, users in found["counts"]:
         counts.setdefault(customer_id, {})[role] = users

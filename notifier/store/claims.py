@@ -11,6 +11,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from notifier.store.engine import plain_rows
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
@@ -40,6 +42,9 @@ class Mail(NamedTuple):
     created_at: datetime
     reader_timezone: str | None
     customer_id: int
+
+
+_OF_A_MAIL = len(Mail._fields)  # columns; those behind them are the batch's, and the document
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +110,8 @@ def claim(
     success since its last fault may be taken; alone makes every batch one mail; slow is JSON {"server_id": rows},
     0 to leave a server out.
     """
-    rows = connection.exec_driver_sql(
+    rows = plain_rows(
+        connection,
         _CLAIM,
         {
             "token": str(token),
@@ -117,30 +123,34 @@ def claim(
             "alone": alone,
             "slow": slow,
         },
-    ).all()
+    )
     if not rows:
         return None
-    first = rows[0]
+    mails = [Mail._make(row[:_OF_A_MAIL]) for row in rows]
+    name, timezone, locale, server_id, config_version, proven, needs_success, more, _ = rows[0][_OF_A_MAIL:]
     return Batch(
         token=token,
-        server_id=first.server_id,
-        config_version=first.config_version,
-        proven=first.proven,
-        needs_success=first.needs_success,
-        more=first.more,
-        customer_id=first.customer_id,
-        customer_name=first.customer_name,
-        locale=first.locale,
-        timezone=first.customer_timezone,
-        mails=tuple(sorted(Mail._make(row[: len(Mail._fields)]) for row in rows)),  # by id
-        documents={row.job_event_id: row.payload for row in rows if row.payload is not None},
+        server_id=server_id,
+        config_version=config_version,
+        proven=proven,
+        needs_success=needs_success,
+        more=more,
+        customer_id=mails[0].customer_id,
+        customer_name=name,
+        locale=locale,
+        timezone=timezone,
+        mails=tuple(sorted(mails)),  # by id
+        documents={
+            mail.job_event_id: row[-1] for mail, row in zip(mails, rows, strict=True) if row[-1] is not None
+        },
     )
 
 
 def claimable(connection: Connection, *, connections: int, unproven: bool, slow: str) -> bool:
     """Tell whether a lane waits that a claim could have had, were it not locked by another claim just now."""
     parameters = {"connections": connections, "unproven": unproven, "slow": slow}
-    return bool(connection.exec_driver_sql(_CLAIMABLE, parameters).scalar_one())
+    ((found,),) = plain_rows(connection, _CLAIMABLE, parameters)
+    return bool(found)
 
 
 def keep(connection: Connection, tokens: Sequence[UUID]) -> None:
@@ -156,7 +166,7 @@ def release(connection: Connection, *, token: UUID) -> None:
 def stamp(connection: Connection, *, token: UUID, ids: Sequence[int], lease: float) -> frozenset[int]:
     """Commit that these mails may now leave, and count an attempt. Only the ids returned are still ours to send."""
     parameters = {"token": str(token), "ids": list(ids), "lease": lease}
-    return frozenset(row[0] for row in connection.exec_driver_sql(_STAMP, parameters))
+    return frozenset([row[0] for row in plain_rows(connection, _STAMP, parameters)])
 
 
 def record(
@@ -175,7 +185,7 @@ def record(
     """
     verdicts = [_verdict(row_id, found, notes.get(row_id)) for row_id, found in settlements.items()]
     parameters = {"token": str(token), "verdicts": json.dumps(verdicts)}
-    return frozenset(row[0] for row in connection.exec_driver_sql(_RECORD, parameters))
+    return frozenset([row[0] for row in plain_rows(connection, _RECORD, parameters)])
 
 
 def _verdict(row_id: int, found: Settlement, note: str | None) -> dict[str, object]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+import psycopg2
 import sqlalchemy as sa
 
 from notifier.domain.errors import DatabaseUnavailable, DataRejected, SchemaDamaged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from sqlalchemy.engine import Connection, Engine, ExceptionContext
 
@@ -73,8 +74,11 @@ def _translate(context: ExceptionContext) -> Exception | None:
     What ends the process, such as Ctrl-C in the middle of a query, is no fault of the database: None, it goes on.
     """
     original = context.original_exception
-    if not isinstance(original, Exception):
-        return None
+    return _fault(original) if isinstance(original, Exception) else None
+
+
+def _fault(original: Exception) -> Exception:
+    """Return our error for one of the driver."""
     state = getattr(original, "pgcode", None)
     diagnostics = getattr(original, "diag", None)
     text = getattr(diagnostics, "message_primary", None) or " ".join(str(original).split())
@@ -86,6 +90,24 @@ def _translate(context: ExceptionContext) -> Exception | None:
         fault = DatabaseUnavailable(f"database: {text}" + (f" ({state})" if state else ""))
     fault.__cause__ = original
     return fault
+
+
+def plain_rows(
+    connection: Connection, statement: str, parameters: Mapping[str, object]
+) -> list[tuple[Any, ...]]:
+    """Return the rows of a statement as the driver gives them; errors as of `make_engine`.
+
+    For what is done for every batch: SQLAlchemy's result would take longer to make than the rows. The connection is in
+    autocommit or has begun its transaction: this does not begin one.
+    """
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(statement, parameters)
+        return list(cursor.fetchall())
+    except psycopg2.Error as error:
+        raise _fault(error) from error
+    finally:
+        cursor.close()
 
 
 class OwnConnection:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from notifier.domain.errors import DatabaseUnavailable
 from notifier.store import completeness
+from notifier.store.engine import plain_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -111,7 +112,7 @@ def add(connection: Connection, events: Sequence[NewEvent]) -> list[Stored]:
 def _take_in(connection: Connection, events: Mapping[int, NewEvent]) -> dict[int, Stored]:
     written = _json([{"place": place, **_as_json(event)} for place, event in events.items()])
     answers: dict[int, Stored] = dict.fromkeys(events, "stored")
-    for place, same in connection.exec_driver_sql(_TAKE_IN, {"events": written}):
+    for place, same in plain_rows(connection, _TAKE_IN, {"events": written}):
         answers[place] = "duplicate" if same else "conflict"
     return answers
 
