@@ -79,7 +79,9 @@ class Composer:
         if len(data) > self._max_bytes:
             detail = f"the mail has {len(data)} bytes, delivery.max_message_bytes allows {self._max_bytes}"
             raise _cannot(FaultCause.TOO_LARGE, detail)
-        return Composed(mail_from=sender.from_email, rcpt_to=mail.recipient_email, data=data, note=note)
+        return Composed(
+            mail_from=sender.from_email, rcpt_to=mail.recipient_email, data=data, dotless=True, note=note
+        )
 
     def _body(
         self, mail: Mail, batch: Batch, document: Mapping[str, object], contact: str | None

@@ -116,6 +116,7 @@ class Delivery:
         self._chance = chance
         self._wait = wait
         self._stopping = stopping
+        self._attempts = _log.bind()  # made once: it takes as long as a fifth of a line
 
     # -- the way of a batch ------------------------------------------------------------------------------------
 
@@ -331,7 +332,7 @@ class Delivery:
         elif settlement.status == "sent":
             self._metrics.mail_sent((self._now() - mail.created_at).total_seconds())
         reply = settlement.reply
-        _log.log(
+        self._attempts.log(
             _LEVELS[settlement.status],
             "mail_" + settlement.status,
             mail_id=mail.id,

@@ -132,7 +132,6 @@ def configure(
     stream = sys.stderr if stream is None else stream
     redactor = Redactor(secrets)
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
         _stamped,
         _explained,
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from notifier import trial_mail, wiring
@@ -220,4 +220,4 @@ def _settlement(last: Stage) -> Settlement:
         classify(outcome), attempts=1, stamped=True, ambiguous_count=0, policy=_ONCE, chance=lambda: 0.5
     )
     # No server was given what never left this process.
-    return replace(settlement, attempt_kept=False) if last.name == CONFIGURATION else settlement
+    return settlement._replace(attempt_kept=False) if last.name == CONFIGURATION else settlement

@@ -166,9 +166,10 @@ def _sentence(text: str) -> bytes:
 
 
 def _quoted_printable(line: str) -> bytes:
-    """Encode a line: at most 76 octets before each soft break, a lone dot and blanks at its end encoded (RFC 2045 6.7).
+    """Encode a line: at most 76 octets before each soft break, no dot where a line begins, no blank where it ends.
 
-    Raises HeaderInjection when it is more than one line.
+    RFC 2045 section 6.7. A dot that begins a line would have to be doubled for every recipient, and some mail systems
+    lose it (RFC 2049 section 3). Raises HeaderInjection when it is more than one line.
     """
     return _known_line(line) if len(line) <= _REMEMBERED else _encoded_line(line)
 
@@ -176,9 +177,21 @@ def _quoted_printable(line: str) -> bytes:
 def _encoded_line(line: str) -> bytes:
     if "\r" in line or "\n" in line:
         raise HeaderInjection("the mail has a bare CR or LF")
-    encoded = binascii.b2a_qp(line.encode("utf-8"), istext=True).replace(b"\n", b"\r\n")  # its soft breaks
-    # A dot alone after its own break, it overlooks.
-    return encoded[:-1] + b"=2E" if encoded.endswith(_SOFT_BREAK + b".") else encoded
+    encoded = binascii.b2a_qp(line.encode("utf-8"), istext=True)
+    if encoded.startswith(b".") or b"\n." in encoded:
+        encoded = b"\n".join(map(_without_first_dot, encoded.split(b"\n")))
+    return encoded.replace(b"\n", b"\r\n")  # its soft breaks
+
+
+def _without_first_dot(line: bytes) -> bytes:
+    """Encode the dot that begins an encoded line; a soft break follows it where the line has no room."""
+    before = b""
+    while line.startswith(b"."):
+        line = line[1:]
+        if len(line) + 3 <= _LINE_LENGTH:
+            return before + b"=2E" + line
+        before += b"=2E=\n"
+    return before + line
 
 
 _known_line = lru_cache(maxsize=1024)(_encoded_line)  # nearly all lines of a page are the template's
@@ -189,4 +202,4 @@ def _with_room(encoded: bytes) -> bytes:
     if len(encoded) - encoded.rfind(b"\n") - 1 < _LINE_LENGTH:
         return encoded
     at = len(encoded) - (3 if encoded[-3:-2] == b"=" else 1)
-    return encoded[:at] + _SOFT_BREAK + encoded[at:]
+    return encoded[:at] + _SOFT_BREAK + encoded[at:].replace(b".", b"=2E")

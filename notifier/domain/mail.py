@@ -22,15 +22,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outgoing:
-    """A mail and its envelope, for one recipient; data as `assemble` returns it."""
+    """A mail and its envelope, for one recipient.
+
+    dotless: `assemble` made data, so no line of it begins with a dot, and nobody need look for one.
+    """
 
     mail_from: str
     rcpt_to: str
     data: bytes
+    dotless: bool = False
 
 
 def assemble(facts: MailFacts, encoded: EncodedBody, unsubscribe_url: str | None) -> bytes:
-    """Return the whole mail, CRLF lines, ready for SMTP DATA.
+    """Return the whole mail, CRLF lines, ready for SMTP DATA; no line begins with a dot.
 
     Raises HeaderInjection when the headers are not exactly the intended ones or a bare CR or LF got in,
     InvalidAddress for From, Reply-To or To, ValueError for a body that needs a link or a reason where none is given.

@@ -9,7 +9,7 @@ module is the door to both.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from notifier.domain.replies import Reply
 from notifier.domain.verdicts import BreakerEffect, Kind, Verdict, classify
@@ -52,8 +52,7 @@ class RetryPolicy:
     on_ambiguous: Literal["retry", "fail"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """What to write to the row.
 
     `delay` is the seconds until a pending row is due again, None for a final one. `attempt_kept` false gives

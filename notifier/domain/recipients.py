@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from notifier.domain.addresses import Mailbox, parse_mailbox
 from notifier.domain.errors import InvalidAddress, InvalidEvent
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 MAX_WRITTEN_ADDRESS = 500  # what the log keeps of an address that is none
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Preference:
+class Preference(NamedTuple):
     """A row of notification_preferences for the user, customer and event type in question."""
 
     enabled: bool
@@ -27,8 +26,7 @@ class Preference:
     job_types: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A user as far as one event of one customer is concerned. `has_access`: a row in customer_users."""
 
     user_id: int
@@ -54,8 +52,7 @@ class Rules:
         return self.role_event_types.get(role, frozenset())
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Recipient:
+class Recipient(NamedTuple):
     """One mail to write. `problem` says why it can never be sent: its row ends failed/invalid_recipient."""
 
     user_id: int
@@ -65,8 +62,7 @@ class Recipient:
     problem: str | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What was decided for one user, by which rule; `address` where a mail goes or would have gone."""
 
     user_id: int

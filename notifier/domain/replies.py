@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from notifier.domain.escapes import without_escapes
 from notifier.domain.masking import mask_text
@@ -24,8 +23,7 @@ _HINT = re.compile(
 _UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """One reply: basic code (200-599), enhanced code ("5.1.1") if any, text cleaned by `clean_text`."""
 
     code: int

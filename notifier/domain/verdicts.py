@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from notifier.domain.errors import SmtpFault
 from notifier.domain.replies import Reply, retry_hint
@@ -36,8 +36,7 @@ class BreakerEffect(StrEnum):
     STREAK = "streak"  # ten of these in a row open it
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The class of one result.
 
     `failure_reason` is the reason the row gets if this verdict ends it; None where only the attempts do.
@@ -118,6 +117,8 @@ def classify(fault: SmtpFault | Reply) -> Verdict:
     """Judge one result by the table. A `Reply` is the final one, read after the dot. Total: never raises."""
     if isinstance(fault, Reply):
         detail = f"the server answered the mail with {fault}"
+        if fault.code // 100 == 2:  # noqa: PLR2004 - the class itself
+            return _sent(fault, detail)
         fault = SmtpFault(phase=Phase.DOT, cause=FaultCause.REPLY, detail=detail, reply=fault)
     found = _class_of(fault)
     hint_heeded = fault.reply is not None and (fault.reply.code == _CLOSING or found.greylisted)
@@ -132,6 +133,20 @@ def classify(fault: SmtpFault | Reply) -> Verdict:
         greylisted=found.greylisted,
         message=fault.detail,
         reply=fault.reply,
+    )
+
+
+def _sent(reply: Reply, detail: str) -> Verdict:
+    """The verdict of nearly every mail."""
+    return Verdict(
+        kind=Kind.SENT,
+        failure_reason=None,
+        breaker=BreakerEffect.SUCCESS,
+        counts_attempt=True,
+        min_delay=0.0,
+        greylisted=False,
+        message=detail,
+        reply=reply,
     )
 
 

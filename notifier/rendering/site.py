@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from notifier.domain.errors import ConfigurationError
@@ -29,8 +29,7 @@ _FIELD = re.compile(r"\{(\w*)\}")
 _HTTP = re.compile(r"https?://[!-;=?-~]+")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Customer:
+class Customer(NamedTuple):
     """The customer an event belongs to; `locale` and `timezone` as in its row."""
 
     id: int
@@ -39,8 +38,7 @@ class Customer:
     timezone: str = "UTC"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reader:
+class Reader(NamedTuple):
     """What a body depends on beside the event: it is rendered once per distinct reader."""
 
     locale: str

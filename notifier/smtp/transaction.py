@@ -85,7 +85,7 @@ class Transaction:
         self._ahead = ahead
         try:
             smtp.begin(Phase.BODY, deadlines.body)
-            smtp.write_mail(dot_stuffed(mail.data), lines, stall=deadlines.body)
+            smtp.write_mail(_with_its_end(mail), lines, stall=deadlines.body)
             smtp.begin(Phase.DOT, deadlines.dot)
             if on_dot is not None:
                 on_dot()
@@ -235,13 +235,13 @@ class Transaction:
         self._smtp.refuse(code, raw)
 
 
-def dot_stuffed(data: bytes) -> bytes:
+def _with_its_end(mail: Outgoing) -> bytes:
     """Return the mail as it goes over the wire: dots doubled at line starts, dot last (RFC 5321 4.5.2)."""
-    end = b".\r\n" if data.endswith(b"\r\n") else b"\r\n.\r\n"
-    start = b"." if data.startswith(b".") else b""
-    if b"\r\n." in data:  # to look takes a tenth of the time that replacing nothing takes
+    data = mail.data
+    if not mail.dotless:
         data = data.replace(b"\r\n.", b"\r\n..")
-    return b"".join((start, data, end))
+        data = b"." + data if data.startswith(b".") else data
+    return data + (b".\r\n" if data.endswith(b"\r\n") else b"\r\n.\r\n")
 
 
 def _unsendable(cause: FaultCause, detail: str) -> SmtpFault:

@@ -33,7 +33,6 @@ def _restored() -> Iterator[None]:
     level, handlers = root.level, list(root.handlers)
     yield
     structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
     logging.captureWarnings(capture=False)
     root.setLevel(level)
     root.handlers[:] = handlers
@@ -47,8 +46,7 @@ def lines() -> Lines:
 
 
 def test_an_event_is_one_json_line_with_its_facts(lines: Lines) -> None:
-    structlog.contextvars.bind_contextvars(customer_id=7)
-    structlog.get_logger().info("mail_sent", attempts=2, seconds=0.25, rows=[1, 2], note=None)
+    structlog.get_logger().info("mail_sent", customer_id=7, attempts=2, seconds=0.25, rows=[1, 2], note=None)
     (line,) = lines()
     assert list(line)[:3] == ["timestamp", "level", "event"]
     assert line.pop("timestamp").endswith("Z")

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.domain import bodies
-from notifier.domain.bodies import REASON_PLACEHOLDER, UNSUBSCRIBE_PLACEHOLDER, Body, Both, encode_body
+from notifier.domain.bodies import (
+    REASON_PLACEHOLDER,
+    UNSUBSCRIBE_PLACEHOLDER,
+    Body,
+    Both,
+    canonical,
+    encode_body,
+)
 from notifier.domain.errors import HeaderInjection, InvalidAddress
 from notifier.domain.headers import clean_header
 from notifier.domain.mail import assemble, reference
@@ -151,17 +158,24 @@ def test_the_fast_mail_is_the_mail_the_standard_library_makes(
     assert contents(fast) == contents(slow)
     assert [part.get_content_type() for part in fast.iter_parts()] == ["text/plain", "text/html"]
     assert not fast.defects
-    assert all(len(line) <= 998 for line in raw.split(b"\r\n"))
+    assert all(len(line) <= 998 and not line.startswith(b".") for line in raw.split(b"\r\n"))
     assert raw.count(b"\r") == raw.count(b"\n") == raw.count(b"\r\n")
 
 
-@given(content, content)
-def test_encoded_lines_are_short_and_never_a_lone_dot(text: str, html: str) -> None:
-    """B41, B42: nothing in a body can end the mail or overflow a line."""
-    pieces = encode_body(body(text=text + UNSUBSCRIBE_PLACEHOLDER + text, html=html)).pieces
-    for line in b"".join(pieces).split(b"\r\n"):
+dotted = st.text(st.sampled_from("..x\n é="), max_size=300) | st.builds(
+    "{}{}".format, st.text("x", max_size=80), st.text(".", max_size=240)
+)
+
+
+@given(content | dotted, content | dotted)
+def test_encoded_lines_are_short_and_no_line_begins_with_a_dot(text: str, html: str) -> None:
+    """B41, B42: nothing in a body can end the mail or overflow a line, and its sender has no dots to double."""
+    made = body(text=text + UNSUBSCRIBE_PLACEHOLDER + text, html=html)
+    for line in b"".join(encode_body(made).pieces).split(b"\r\n"):
         assert len(line) <= 76 or line.startswith(b"Content-Type")
-        assert line != b"."
+        assert not line.startswith(b".")
+    plain = parsed(assemble(facts(), encode_body(made), URL))
+    assert contents(plain) == [canonical(part).replace("\r\n", "\n") for part in made.personal(URL)]
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "."])
@@ -175,7 +189,7 @@ def test_what_stands_before_a_personal_part_or_in_it_overflows_no_line(letter: s
         raw = assemble(facts(rule="role_default"), encode_body(made), url)
         lines = raw.partition(b"\r\n\r\n")[2].split(b"\r\n")
         assert max(map(len, lines)) <= 76
-        assert b"." not in lines
+        assert not any(line.startswith(b".") for line in lines)
         assert contents(parsed(raw))[0] == f"{words * 3}{url}{words}\n"
 
 

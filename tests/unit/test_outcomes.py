@@ -261,7 +261,7 @@ def test_a_row_that_was_not_begun_is_released_as_if_nothing_had_been() -> None:
 
 def test_a_final_reply_that_is_no_success_is_judged_at_the_dot() -> None:
     verdict = classify(_reply("554 5.7.1 spam"))
-    assert verdict == replace(_refused(Phase.DOT, "554 5.7.1 spam"), message=verdict.message)
+    assert verdict == _refused(Phase.DOT, "554 5.7.1 spam")._replace(message=verdict.message)
     assert verdict.message == "the server answered the mail with 554 5.7.1 spam"
 
 
