@@ -4,6 +4,9 @@
                │         │          │         │        │
                └─────────┴──────────┴─────────┴────────┴──► every result is a verdict in the ledger
 
+A claim may take more mails than are stamped at once. Then from compose to send it goes round: each stamp also records
+what became of the mails before.
+
 No transaction is open while an SMTP server is spoken to. Whatever goes wrong, each claimed row gets a verdict: a mail
 that did not get its turn is released and due at once.
 """
@@ -27,7 +30,7 @@ from notifier.store import breakers, claims, smtp_configs
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -45,7 +48,8 @@ if TYPE_CHECKING:
     from notifier.store.engine import OwnConnection
     from notifier.tracing import Tracer
 
-BATCH_ROWS = 16
+CLAIM_ROWS = 32
+STAMP_ROWS = 16  # what a dying process may have sent and not written down, so that others send it again
 _OUT_OF_DESCRIPTORS = (
     1.0  # seconds of pause; the mails are due at once, and others may have closed something by then
 )
@@ -56,6 +60,8 @@ START_WINDOW = 1.0
 _CLOSING, _PERMANENT = 421, 500
 _AFTER_DOT = frozenset({Phase.DOT, Phase.DONE, Phase.QUIT})
 _BEFORE_DATA = frozenset({Phase.MAIL, Phase.RCPT, Phase.DATA})
+
+_Made = tuple["Mail", "Composed"]
 
 _log = structlog.get_logger(__name__)
 
@@ -127,7 +133,7 @@ class Delivery:
             token=token,
             worker=self._rules.worker,
             lease=self._rules.lease,
-            limit=BATCH_ROWS,
+            limit=CLAIM_ROWS,
             connections=self._rules.connections,
             unproven=unproven,
             alone=self._rules.retry.on_ambiguous == "fail",
@@ -138,7 +144,7 @@ class Delivery:
 
     def slow_servers(self) -> str:
         """Return the batch size of servers that are slow, and 0 for those that hang, as `claims.claim` takes it."""
-        sizes = self._pace.small_batches(BATCH_ROWS) | dict.fromkeys(map(str, self._setups.hanging()), 0)
+        sizes = self._pace.small_batches(STAMP_ROWS) | dict.fromkeys(map(str, self._setups.hanging()), 0)
         return json.dumps(sizes)
 
     def deliver(
@@ -181,9 +187,23 @@ class Delivery:
             quick = self._carriers.ready(server) and not self._pace.is_slow(batch.server_id)
             if not (quick and self._congestion.crowded):
                 share()
-        composed = self._compose(batch, server, ledger)
-        if not composed:
-            return
+        carrier: Carrier | None = None
+        try:
+            for at in range(0, len(batch.mails), STAMP_ROWS):
+                made = self._compose(batch, batch.mails[at : at + STAMP_ROWS], server, ledger)
+                if not made:
+                    continue
+                carrier = carrier or self._connect(database, batch, server, ledger)
+                if carrier is None or not self._hand_over(batch, ledger, carrier, made):
+                    return
+        finally:
+            if carrier is not None:
+                carrier.give_back()
+
+    def _connect(
+        self, database: OwnConnection, batch: Batch, server: SmtpServer, ledger: Ledger
+    ) -> Carrier | None:
+        """Get a connection; None when there is none to be had, and the mails are settled."""
         if not self._carriers.ready(server):
             database.rest()  # connecting may take minutes; others can use the connection meanwhile
         began = self._clock()
@@ -194,56 +214,52 @@ class Delivery:
             ledger.settle_all(self._unless_cut(fault))
             if fault.cause == FaultCause.NOT_STARTED:
                 self._wait(_OUT_OF_DESCRIPTORS)
-            return
+            return None
         self._metrics.smtp_step("connect", self._clock() - began)
-        try:
-            self._hand_over(database, batch, ledger, carrier, composed)
-        finally:
-            carrier.give_back()
+        return carrier
 
-    def _compose(self, batch: Batch, server: SmtpServer, ledger: Ledger) -> dict[int, Composed]:
-        """Make the bytes of every mail; those that cannot be made are settled."""
-        composed: dict[int, Composed] = {}
-        for mail in batch.mails:
+    def _compose(
+        self, batch: Batch, mails: Sequence[Mail], server: SmtpServer, ledger: Ledger
+    ) -> list[_Made]:
+        """Make the bytes of some mails of a batch; those that cannot be made are settled."""
+        made: list[_Made] = []
+        for mail in mails:
             try:
                 with self._tracer.rendering(mail):
-                    composed[mail.id] = self._composer.compose(mail, batch, server)
+                    composed = self._composer.compose(mail, batch, server)
             except SmtpFault as fault:
                 ledger.settle(mail, fault)
             else:
-                if note := composed[mail.id].note:
-                    ledger.note(mail, note)
-                    _log.warning("customer_template_broken", customer_id=batch.customer_id, error=note)
-        return composed
+                made.append((mail, composed))
+                if composed.note:
+                    ledger.note(mail, composed.note)
+                    _log.warning(
+                        "customer_template_broken", customer_id=batch.customer_id, error=composed.note
+                    )
+        return made
 
-    def _hand_over(
-        self,
-        database: OwnConnection,
-        batch: Batch,
-        ledger: Ledger,
-        carrier: Carrier,
-        composed: dict[int, Composed],
-    ) -> None:
-        """Stamp what is ready, then send mail by mail while the connection and the time allow."""
+    def _hand_over(self, batch: Batch, ledger: Ledger, carrier: Carrier, made: Sequence[_Made]) -> bool:
+        """Stamp what is ready, then send mail by mail while the connection and the time allow.
+
+        Tells whether they allow for more mails of the batch. If the server is slow, other connections do better.
+        """
         started = self._clock()  # read before the stamp, so that a thread that slept in between sends nothing
-        ids = [mail.id for mail in ledger.unsettled]
-        ledger.stamping()
-        ours = database.run(claims.stamp, token=batch.token, ids=ids, lease=self._rules.lease)
-        ledger.stamped(ours, started + self._rules.lease)
+        ours = ledger.stamp([mail.id for mail, _ in made], self._rules.lease)
         self._crashpoint.at("after_stamp")
-        mails = ledger.unsettled
-        for mail, following in zip_longest(mails, mails[1:]):
+        left = [one for one in made if one[0].id in ours]
+        for (mail, composed), following in zip_longest(left, left[1:]):
             late = self._clock() - started > START_WINDOW
             if late or self._stopping.is_set() or not carrier.usable:
-                return
+                return False
             began = self._clock()
             with self._tracer.sending(mail):
-                after = composed[following.id] if following else None
-                result = self._send_one(carrier, composed[mail.id], after, ledger)
+                after = following[1] if following else None
+                result = self._send_one(carrier, composed, after, ledger)
             ledger.settle(mail, self._unless_cut(result))
             took = self._clock() - began
             self._pace.took(batch.server_id, took)
             self._metrics.smtp_step("send", took)
+        return not (self._stopping.is_set() or self._pace.is_slow(batch.server_id)) and carrier.usable
 
     def _send_one(
         self, carrier: Carrier, composed: Composed, following: Composed | None, ledger: Ledger

@@ -13,7 +13,7 @@ from notifier.domain.vocabulary import FaultCause, Phase
 from notifier.store import claims
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from notifier.domain.outcomes import Reply, RetryPolicy, Settlement, Verdict
     from notifier.store.claims import Batch, Mail
@@ -58,14 +58,30 @@ class Ledger:
         self.verdicts: list[Verdict] = []
         self._last_fault = ""
 
-    def stamping(self) -> None:
-        """A stamp is about to be written: from now on attempts may have been counted, even if its answer gets lost."""
-        self._maybe_stamped = True
+    def stamp(self, ids: Sequence[int], lease: float) -> frozenset[int]:
+        """Write that these mails may leave now, and what became of those before; return those that are still ours.
 
-    def stamped(self, ids: frozenset[int], lease_ends: float) -> None:
-        """Note which rows the stamp still found to be ours; the others are no longer our business."""
-        self._open = {row_id: mail for row_id, mail in self._open.items() if row_id in ids}
-        self.lease_ends = lease_ends
+        The others are no longer our business. lease in seconds from now. Raises DatabaseUnavailable.
+        """
+        ends = self._clock() + lease
+        self._maybe_stamped = True  # from now on attempts may have been counted, even if the answer gets lost
+        if self._unwritten:
+            writing = dict(self._unwritten)
+            found, ours = self._database.run(
+                claims.record_and_stamp,
+                token=self._batch.token,
+                settlements=writing,
+                notes=self._notes,
+                ids=ids,
+                lease=lease,
+            )
+            self._written(writing, found)
+        else:
+            ours = self._database.run(claims.stamp, token=self._batch.token, ids=ids, lease=lease)
+        for gone in set(ids) - ours:
+            del self._open[gone]
+        self.lease_ends = ends
+        return ours
 
     def settle(self, mail: Mail, result: SmtpFault | Reply) -> None:
         """Judge one mail; to be written with the next `write`."""
@@ -98,11 +114,6 @@ class Ledger:
     def note(self, mail: Mail, text: str) -> None:
         """Have the row of this mail say something beside its result."""
         self._notes[mail.id] = text
-
-    @property
-    def unsettled(self) -> tuple[Mail, ...]:
-        """The mails without a verdict, in their order."""
-        return tuple(self._open.values())
 
     def write_ready(self) -> None:
         """Write what is judged so far, once; a fault is left to the last `write`. Never raises (slow dot)."""
@@ -139,6 +150,9 @@ class Ledger:
         found = self._database.run(
             claims.record, token=self._batch.token, settlements=writing, notes=self._notes
         )
+        self._written(writing, found)
+
+    def _written(self, writing: Mapping[int, Settlement], found: frozenset[int]) -> None:
         for row_id in writing:
             del self._unwritten[row_id]
         if len(found) < len(writing):

@@ -86,6 +86,11 @@ SELECT EXISTS (
 
 _STAMP = "SELECT * FROM stamp_batch(%(token)s::uuid, %(ids)s::bigint[], %(lease)s * interval '1 second')"
 _RECORD = "SELECT * FROM record_batch(%(token)s::uuid, %(verdicts)s::json)"
+_RECORD_AND_STAMP = """
+SELECT true, id FROM record_batch(%(token)s::uuid, %(verdicts)s::json) AS r (id)
+UNION ALL
+SELECT false, id FROM stamp_batch(%(token)s::uuid, %(ids)s::bigint[], %(lease)s * interval '1 second') AS s (id)
+"""
 _KEEP = "UPDATE delivery_batches SET alive_until = DEFAULT WHERE token = ANY(%(tokens)s::uuid[])"
 _RELEASE = "SELECT release_batch(%(token)s::uuid)"
 
@@ -183,9 +188,33 @@ def record(
     Returns the ids that were still ours. A row that stays pending is due `delay` seconds from now, but its lane not
     before the server's breaker closes.
     """
-    verdicts = [_verdict(row_id, found, notes.get(row_id)) for row_id, found in settlements.items()]
-    parameters = {"token": str(token), "verdicts": json.dumps(verdicts)}
+    parameters = {"token": str(token), "verdicts": _verdicts(settlements, notes)}
     return frozenset([row[0] for row in plain_rows(connection, _RECORD, parameters)])
+
+
+def record_and_stamp(
+    connection: Connection,
+    *,
+    token: UUID,
+    settlements: Mapping[int, Settlement],
+    notes: Mapping[int, str],
+    ids: Sequence[int],
+    lease: float,
+) -> tuple[frozenset[int], frozenset[int]]:
+    """Do what `record` and then `stamp` do, in one transaction; return what each does."""
+    parameters = {
+        "token": str(token),
+        "verdicts": _verdicts(settlements, notes),
+        "ids": list(ids),
+        "lease": lease,
+    }
+    rows = plain_rows(connection, _RECORD_AND_STAMP, parameters)
+    recorded = frozenset([row_id for is_recorded, row_id in rows if is_recorded])
+    return recorded, frozenset([row_id for is_recorded, row_id in rows if not is_recorded])
+
+
+def _verdicts(settlements: Mapping[int, Settlement], notes: Mapping[int, str]) -> str:
+    return json.dumps([_verdict(row_id, found, notes.get(row_id)) for row_id, found in settlements.items()])
 
 
 def _verdict(row_id: int, found: Settlement, note: str | None) -> dict[str, object]:

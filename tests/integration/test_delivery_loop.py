@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from notifier.composing import Composed
 from notifier.congestion import Congestion
 from notifier.crashpoints import Crashpoint
-from notifier.delivery import Delivery, DeliveryRules
+from notifier.delivery import CLAIM_ROWS, STAMP_ROWS, Delivery, DeliveryRules
 from notifier.domain.errors import DatabaseUnavailable, SmtpFault
 from notifier.domain.outcomes import Reply, RetryPolicy
 from notifier.domain.servers import DEFAULT_SERVER_ID, SmtpServer
@@ -156,17 +156,25 @@ class Clock:
 
 
 class Breaking(OwnConnection):
-    """A database connection that fails at the named statements, as often as told, before they run."""
+    """A database connection that fails at the named statements, as often as told, before they run.
+
+    Of one named in `unheard` the answer is lost, once.
+    """
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
         self.faults: dict[str, int] = {}
+        self.unheard: set[str] = set()
 
     def run(self, function, /, *args, **kwargs):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN002, ANN003, ANN201 - the signature of any query
         if self.faults.get(function.__name__, 0) > 0:
             self.faults[function.__name__] -= 1
             raise DatabaseUnavailable("the line to the database was cut")
-        return super().run(function, *args, **kwargs)
+        answer = super().run(function, *args, **kwargs)
+        if function.__name__ in self.unheard:
+            self.unheard.remove(function.__name__)
+            raise DatabaseUnavailable("the line to the database was cut")
+        return answer
 
 
 class Bench:
@@ -466,14 +474,76 @@ def test_a_stamp_that_fails_sends_nothing_and_gives_everything_back(bench: Bench
     assert bench.line.sent == []
 
 
+def test_of_a_large_claim_a_few_at_a_time_may_leave_over_one_connection(bench: Bench) -> None:
+    """What is stamped and not recorded may be sent again when the process dies."""
+    bench.mails(CLAIM_ROWS + 1)
+    seen: list[object] = []
+
+    def look() -> Reply:
+        seen.append(
+            bench.connection.exec_driver_sql(
+                "SELECT count(*) FILTER (WHERE status = 'sent'), count(*) FILTER (WHERE handoff_at IS NOT NULL)"
+                " FROM notification_events"
+            ).one()
+        )
+        return OK
+
+    bench.line.steps = [OK] * (STAMP_ROWS - 1) + [look, look]
+    bench.turn()
+    assert seen == [(STAMP_ROWS - 1, 1), (STAMP_ROWS, STAMP_ROWS)]  # a slow reply: what was before is written
+    assert bench.rows() == [SENT] * CLAIM_ROWS + [FREE]
+    assert (bench.line.opened, bench.line.given_back) == (1, 1)
+
+
+def test_what_a_claim_has_left_after_a_fault_or_from_a_slow_server_is_given_back(bench: Bench) -> None:
+    bench.mails(CLAIM_ROWS)
+    bench.line.steps = [OK, lost(Phase.DOT)]
+    bench.turn()
+    assert bench.rows() == [SENT, ("pending", None, 1, 1)] + [FREE] * (CLAIM_ROWS - 2)
+
+    def slow() -> Reply:
+        bench.clock.now += 0.5
+        return OK
+
+    bench.line.steps = [OK] * (STAMP_ROWS - 1) + [slow]
+    bench.turn()
+    assert bench.rows().count(SENT) == 1 + STAMP_ROWS
+    assert bench.rows().count(FREE) == CLAIM_ROWS - 2 - STAMP_ROWS
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_results_whose_writing_fails_with_the_next_stamp_are_written_at_the_end(
+    bench: Bench, *, committed: bool
+) -> None:
+    bench.mails(STAMP_ROWS + 2)
+    if committed:
+        bench.database.unheard.add("record_and_stamp")
+    else:
+        bench.database.faults["record_and_stamp"] = 1
+    with pytest.raises(DatabaseUnavailable):
+        bench.turn()
+    assert bench.rows() == [SENT] * STAMP_ROWS + [FREE] * 2
+    assert len(bench.line.sent) == STAMP_ROWS
+
+
+def test_a_mail_of_a_later_part_that_cannot_be_made_ends_its_row(bench: Bench) -> None:
+    bench.mails(STAMP_ROWS + 1)
+    last = f"r{STAMP_ROWS + 1}@x.example"
+    bench.compose.faults[last] = SmtpFault(
+        phase=Phase.PREPARE, cause=FaultCause.RENDER_ERROR, detail="cannot be made"
+    )
+    bench.turn()
+    assert bench.rows() == [SENT] * STAMP_ROWS + [("failed", "render_error", 0, 0)]
+
+
 @pytest.mark.parametrize(
     ("mails", "queue", "ready", "slow", "shared"),
     [
         (15, 0.0, True, False, 0),
-        (17, 0.0, True, False, 1),
-        (17, 0.004, False, False, 1),
-        (17, 0.004, True, True, 1),
-        (17, 0.004, True, False, 0),
+        (CLAIM_ROWS + 1, 0.0, True, False, 1),
+        (CLAIM_ROWS + 1, 0.004, False, False, 1),
+        (CLAIM_ROWS + 1, 0.004, True, True, 1),
+        (CLAIM_ROWS + 1, 0.004, True, False, 0),
     ],
     ids=[
         "nothing is left",
@@ -496,7 +566,7 @@ def test_another_thread_is_woken_for_what_is_left_unless_it_would_only_queue(
 
 def test_the_other_thread_is_woken_before_mails_are_made(bench: Bench) -> None:
     """A customer's own templates may take seconds; nobody else waits for them."""
-    bench.mails(17)
+    bench.mails(CLAIM_ROWS + 1)
     shared: list[int] = []
     bench.compose.before = lambda: shared.append(bench.shared)
     bench.turn()
