@@ -5,20 +5,20 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from notifier.domain import unsubscribe
 from notifier.domain.bodies import encode_body
 from notifier.domain.errors import HeaderInjection, InvalidAddress, RenderError, SmtpFault
 from notifier.domain.event_texts import read_traceparent
 from notifier.domain.headers import mailbox
-from notifier.domain.mail import Outgoing, assemble
+from notifier.domain.mail import Outgoing, pieces
 from notifier.domain.mail_headers import MailFacts
 from notifier.domain.vocabulary import FaultCause, Phase, Rule
 from notifier.rendering.site import Customer, Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from notifier.domain.bodies import EncodedBody
@@ -37,6 +37,14 @@ class Composed(Outgoing):
     """A mail ready to leave. note tells why the built-in template replaced a customer's broken one."""
 
     note: str | None
+
+
+class _Shared(NamedTuple):
+    """What the mails about one event have in common, for one kind of reader."""
+
+    encoded: EncodedBody
+    note: str | None
+    trace_id: str | None
 
 
 class Composer:
@@ -58,15 +66,15 @@ class Composer:
         self._max_bytes = max_bytes
         self._now = now
         self._lock = threading.Lock()
-        self._bodies: OrderedDict[_Key, tuple[EncodedBody, str | None]] = OrderedDict()
+        self._bodies: OrderedDict[_Key, _Shared] = OrderedDict()
 
     def compose(self, mail: Mail, batch: Batch, sender: SmtpServer) -> Composed:
         """Return the bytes of one mail. Raises SmtpFault in phase prepare for whatever makes that impossible."""
-        document = batch.documents[mail.job_event_id]
         _check_sender(sender)
         try:
-            encoded, note = self._body(mail, batch, document, sender.reply_to_email)
-            data = assemble(self._facts(mail, batch, sender, document), encoded, self._unsubscribe_url(mail))
+            body = self._body(mail, batch, sender.reply_to_email)
+            facts = self._facts(mail, batch, sender, body.trace_id)
+            made = pieces(facts, body.encoded, self._unsubscribe_url(mail))
         except RenderError as exc:
             raise _cannot(FaultCause.RENDER_ERROR, str(exc)) from exc
         except HeaderInjection as exc:
@@ -76,16 +84,19 @@ class Composer:
         except Exception as exc:
             # Whatever breaks while making one mail must end that mail, not the thread that makes all others.
             raise _cannot(FaultCause.RENDER_ERROR, f"{type(exc).__name__}: {exc}") from exc
-        if len(data) > self._max_bytes:
-            detail = f"the mail has {len(data)} bytes, delivery.max_message_bytes allows {self._max_bytes}"
+        size = sum(map(len, made))
+        if size > self._max_bytes:
+            detail = f"the mail has {size} bytes, delivery.max_message_bytes allows {self._max_bytes}"
             raise _cannot(FaultCause.TOO_LARGE, detail)
         return Composed(
-            mail_from=sender.from_email, rcpt_to=mail.recipient_email, data=data, dotless=True, note=note
+            mail_from=sender.from_email,
+            rcpt_to=mail.recipient_email,
+            pieces=made,
+            dotless=True,
+            note=body.note,
         )
 
-    def _body(
-        self, mail: Mail, batch: Batch, document: Mapping[str, object], contact: str | None
-    ) -> tuple[EncodedBody, str | None]:
+    def _body(self, mail: Mail, batch: Batch, contact: str | None) -> _Shared:
         reader = Reader(locale=batch.locale, timezone=mail.reader_timezone or batch.timezone, rule=mail.rule)
         place = (mail.job_event_id, reader.locale, reader.timezone, contact)
         with self._lock:
@@ -95,19 +106,18 @@ class Composer:
         customer = Customer(
             id=batch.customer_id, name=batch.customer_name, locale=batch.locale, timezone=batch.timezone
         )
+        document = batch.document(mail)
         body = self._renderer.body(document, customer, reader, contact=contact, unsubscribe=self._personal)
-        made = (encode_body(body), body.note)
+        # The document is as published: a broken trace context costs no alarm, and never reaches a header.
+        traceparent = read_traceparent(document.get("traceparent"))
+        made = _Shared(encode_body(body), body.note, traceparent.split("-")[1] if traceparent else None)
         with self._lock:
             self._bodies[(*place, None if body.reasons else reader.rule)] = made
             if len(self._bodies) > _KEPT_BODIES:
                 self._bodies.popitem(last=False)
         return made
 
-    def _facts(
-        self, mail: Mail, batch: Batch, sender: SmtpServer, document: Mapping[str, object]
-    ) -> MailFacts:
-        # The document is as published: a broken trace context costs no alarm, and never reaches a header.
-        traceparent = read_traceparent(document.get("traceparent"))
+    def _facts(self, mail: Mail, batch: Batch, sender: SmtpServer, trace_id: str | None) -> MailFacts:
         return MailFacts(
             mail_type=mail.event_type,
             product=self._site.product,
@@ -122,7 +132,7 @@ class Composer:
             date=self._now(),
             job_id=mail.job_id,
             compliance_result_id=mail.compliance_result_id,
-            trace_id=traceparent.split("-")[1] if traceparent else None,
+            trace_id=trace_id,
             rule=mail.rule,
         )
 

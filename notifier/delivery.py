@@ -196,6 +196,7 @@ class Delivery:
                 carrier = carrier or self._connect(database, batch, server, ledger)
                 if carrier is None or not self._hand_over(batch, ledger, carrier, made):
                     return
+                del made  # before the next ones are made
         finally:
             if carrier is not None:
                 carrier.give_back()

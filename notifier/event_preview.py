@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from email import message_from_bytes
 from email.policy import SMTP
@@ -212,7 +213,7 @@ def preview(
         locale=customer.locale,
         timezone=customer.timezone,
         mails=(mail,),
-        documents={mail.job_event_id: document},
+        documents={mail.job_event_id: json.dumps(document)},
     )
     composed = composer.compose(mail, batch, there.sender)
     message = message_from_bytes(composed.data, policy=SMTP)

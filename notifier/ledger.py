@@ -123,10 +123,17 @@ class Ledger:
             _log.warning("early_record_failed", error=str(exc))
 
     def write(self) -> None:
-        """Write every verdict; again and again with growing pauses until the lease has 5 seconds left.
+        """Write every verdict; again at once, then with growing pauses until the lease has 5 seconds left.
 
         Raises DatabaseUnavailable after that: stamped rows go back as ambiguous when the lease ends, others before.
         """
+        try:
+            self._write_once()
+        except DatabaseUnavailable as exc:
+            _log.warning("record_failed_will_retry", error=str(exc), attempt=1)
+            self._write_again()
+
+    def _write_again(self) -> None:
         # What is given to Retrying it keeps in a knot of references until the garbage collector comes: not the batch.
         clock, wait, ends = self._clock, self._wait, self.lease_ends - RECORD_MARGIN
 
@@ -162,7 +169,7 @@ class Ledger:
 
 def _say_retry(state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
-    _log.warning("record_failed_will_retry", error=str(error), attempt=state.attempt_number)
+    _log.warning("record_failed_will_retry", error=str(error), attempt=state.attempt_number + 1)
 
 
 def not_started(why: str) -> SmtpFault:

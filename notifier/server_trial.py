@@ -172,7 +172,7 @@ class ServerTest:
             return [diagnose.Stage(name="DATA", ok=True, detail=detail, outcome=reply)]
         return diagnose.run(
             server,
-            Outgoing(mail_from=server.from_email, rcpt_to=mailbox.address, data=data),
+            Outgoing(mail_from=server.from_email, rcpt_to=mailbox.address, pieces=(data,)),
             policy=self._policy,
             deadlines=self._deadlines,
             clock=time.monotonic,

@@ -147,7 +147,7 @@ class OpenTelemetryTracer(Tracer):
         }
         span = self._tracer.start_span(
             "send mail",
-            context=_parent(batch.documents[mail.job_event_id]),
+            context=_parent(batch.document(mail)),
             start_time=mine.began,
             attributes=_known(facts),
         )

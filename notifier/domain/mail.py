@@ -24,17 +24,35 @@ if TYPE_CHECKING:
 class Outgoing:
     """A mail and its envelope, for one recipient.
 
-    dotless: `assemble` made data, so no line of it begins with a dot, and nobody need look for one.
+    Its pieces, one after another, are the mail; those that are the same for all readers of an event exist once.
+    dotless: `pieces` made them, so no line begins with a dot, and nobody need look for one.
     """
 
     mail_from: str
     rcpt_to: str
-    data: bytes
+    pieces: tuple[bytes, ...]
     dotless: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes of the mail."""
+        return sum(map(len, self.pieces))
+
+    @property
+    def data(self) -> bytes:
+        """The mail in one piece."""
+        return b"".join(self.pieces)
 
 
 def assemble(facts: MailFacts, encoded: EncodedBody, unsubscribe_url: str | None) -> bytes:
-    """Return the whole mail, CRLF lines, ready for SMTP DATA; no line begins with a dot.
+    """Return the whole mail; for the rest see `pieces`."""
+    return b"".join(pieces(facts, encoded, unsubscribe_url))
+
+
+def pieces(facts: MailFacts, encoded: EncodedBody, unsubscribe_url: str | None) -> tuple[bytes, ...]:
+    """Return the mail, CRLF lines, ready for SMTP DATA, in pieces, of which most are the body's own.
+
+    No line begins with a dot.
 
     Raises HeaderInjection when the headers are not exactly the intended ones or a bare CR or LF got in,
     InvalidAddress for From, Reply-To or To, ValueError for a body that needs a link or a reason where none is given.
@@ -44,7 +62,7 @@ def assemble(facts: MailFacts, encoded: EncodedBody, unsubscribe_url: str | None
     parts = [lines, encoded.pieces[0]]
     for gap, piece in zip(encoded.gaps, encoded.pieces[1:], strict=True):
         parts += (fill(gap, encoded, rule=facts.rule, url=unsubscribe_url), piece)
-    return b"".join(parts)
+    return tuple(parts)
 
 
 def reference(facts: MailFacts, body: Body, unsubscribe_url: str | None) -> EmailMessage:

@@ -6,11 +6,11 @@ import gettext
 import io
 from datetime import UTC, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from babel import localedata
-from babel.core import Locale
+from babel.core import Locale, get_global
 from babel.dates import format_date, get_timezone_name
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import PoFileError, read_po
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 ENGLISH = "en"
 _FORMATS = {"en": "en_GB"}  # day, month, year; 24 hours
 # Of what Babel knows, no mail names a currency, a unit of measure, a language or "three days ago".
+_NOT_ASKED: Final = (
+    "likely_subtags",
+    "territory_languages",
+    "territory_currencies",
+)  # nor are locales guessed
 _UNSAID = (
     "compact_currency_formats",
     "compact_decimal_formats",
@@ -160,7 +165,9 @@ def load(directory: Path) -> Mapping[str, Language]:
 
 
 def forget_what_no_mail_says(languages: Iterable[str]) -> None:
-    """Free half of what Babel holds for these languages (1 MiB), for good: for a process that only makes mails."""
+    """Free most of what Babel holds for these languages (3 MiB), for good: for a process that only makes mails."""
+    for unasked in _NOT_ASKED:
+        cast("dict[str, object]", get_global(unasked)).clear()
     for code in languages:
         for locale in ("root", code, _FORMATS.get(code, code)):
             data = localedata.load(locale)

@@ -151,11 +151,11 @@ class Transaction:
     def _commands(self, mail: Outgoing) -> _Commands:
         """Return the envelope. Raises SmtpFault when the server cannot take such a mail."""
         features, deadlines = self._smtp.esmtp_features, self._deadlines
-        mail_from, rcpt_to, data = mail.mail_from, mail.rcpt_to, mail.data
+        mail_from, rcpt_to, size = mail.mail_from, mail.rcpt_to, mail.size
         smtputf8 = not (mail_from.isascii() and rcpt_to.isascii())
-        self._check(mail_from=mail_from, rcpt_to=rcpt_to, size=len(data), smtputf8=smtputf8)
-        options = f" SIZE={len(data)}" if "size" in features else ""
-        if "8bitmime" in features and not data.isascii():
+        self._check(mail_from=mail_from, rcpt_to=rcpt_to, size=size, smtputf8=smtputf8)
+        options = f" SIZE={size}" if "size" in features else ""
+        if "8bitmime" in features and not all(map(bytes.isascii, mail.pieces)):
             options += " BODY=8BITMIME"
         if smtputf8:
             options += " SMTPUTF8"
@@ -237,10 +237,10 @@ class Transaction:
 
 def _with_its_end(mail: Outgoing) -> bytes:
     """Return the mail as it goes over the wire: dots doubled at line starts, dot last (RFC 5321 4.5.2)."""
-    data = mail.data
-    if not mail.dotless:
-        data = data.replace(b"\r\n.", b"\r\n..")
-        data = b"." + data if data.startswith(b".") else data
+    if mail.dotless:
+        return b"".join((*mail.pieces, b".\r\n"))
+    data = mail.data.replace(b"\r\n.", b"\r\n..")
+    data = b"." + data if data.startswith(b".") else data
     return data + (b".\r\n" if data.endswith(b"\r\n") else b"\r\n.\r\n")
 
 

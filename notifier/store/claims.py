@@ -51,9 +51,9 @@ _OF_A_MAIL = len(Mail._fields)  # columns; those behind them are the batch's, an
 class Batch:
     """The claimed mails of one customer, all for one server.
 
-    documents holds the CloudEvent of each job event. config_version is None when the customer has no server of its
-    own, and changes with every change of it. proven: the server had a success since its last fault. needs_success:
-    the breaker remembers a fault that a success clears. more: another claim may find work, too.
+    documents holds the CloudEvent of each job event, as JSON. config_version is None when the customer has no server of
+    its own, and changes with every change of it. proven: the server had a success since its last fault.
+    needs_success: the breaker remembers a fault that a success clears. more: another claim may find work, too.
     """
 
     token: UUID
@@ -67,11 +67,19 @@ class Batch:
     locale: str
     timezone: str
     mails: tuple[Mail, ...]
-    documents: Mapping[int, Mapping[str, object]]
+    documents: Mapping[int, str]
+
+    def document(self, mail: Mail) -> Mapping[str, object]:
+        """Return the CloudEvent that a mail tells of; read anew each time, since so many would fill the memory."""
+        document: dict[str, object] = json.loads(self.documents[mail.job_event_id])
+        return document
 
 
 _CLAIM = """
-SELECT * FROM claim_batch(%(token)s::uuid, %(worker)s, %(lease)s * interval '1 second', %(limit)s, %(connections)s,
+SELECT id, job_event_id, attempts, ambiguous_count, recipient_email, recipient_key, event_type, rule, subject,
+    message_id, job_id, compliance_result_id, created_at, reader_timezone, customer_id, customer_name,
+    customer_timezone, locale, server_id, config_version, proven, needs_success, more, payload::text
+FROM claim_batch(%(token)s::uuid, %(worker)s, %(lease)s * interval '1 second', %(limit)s, %(connections)s,
     %(unproven)s, %(alone)s, %(slow)s::jsonb)
 """
 

@@ -116,4 +116,4 @@ def outgoing(
     *, mail_from: str = "noreply@example.org", rcpt_to: str = "b@example.org", data: bytes | None = None
 ) -> Outgoing:
     """Return a mail with its envelope."""
-    return Outgoing(mail_from=mail_from, rcpt_to=rcpt_to, data=mail() if data is None else data)
+    return Outgoing(mail_from=mail_from, rcpt_to=rcpt_to, pieces=(mail() if data is None else data,))

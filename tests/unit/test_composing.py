@@ -83,7 +83,7 @@ def claimed(number: int, **attributes: Any) -> tuple[Mail, Batch]:
         locale="en",
         timezone="UTC",
         mails=(mail,),
-        documents={number: document},
+        documents={number: json.dumps(document)},
     )
     return mail, batch
 
@@ -101,7 +101,7 @@ def test_a_broken_trace_context_costs_no_mail_and_reaches_no_header(
 
 def test_a_valid_trace_context_is_told(composer: Composer) -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
-    mail, batch = claimed(1, traceparent=f"00-{trace}-00f067aa0ba902b7-01")
+    mail, batch = claimed(10**7, traceparent=f"00-{trace}-00f067aa0ba902b7-01")
     message = message_from_bytes(composer.compose(mail, batch, SERVER).data)
     assert trace in [value for name, value in message.items() if "trace" in name.lower()]
 

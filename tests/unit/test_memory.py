@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from zoneinfo import ZoneInfo
 
 import pytest
 from babel import localedata
+from babel.core import get_global
 
 from notifier import memory, resources
 from notifier.rendering import language as languages
@@ -28,7 +29,9 @@ LOCALES = ("root", "de", "en", "en_GB")
 def known() -> Iterator[Mapping[str, Language]]:
     """All languages; what the process forgets about them it knows again afterwards."""
     loaded = languages.load(resources.path("templates") / "locale")
-    kept = [(data, dict(data)) for data in map(localedata.load, LOCALES)]
+    held = [localedata.load(locale) for locale in LOCALES]
+    held += [cast("dict[str, object]", get_global(name)) for name in languages._NOT_ASKED]
+    kept = [(data, dict(data)) for data in held]
     yield loaded
     for data, before in kept:
         data.update(before)
