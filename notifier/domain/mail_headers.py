@@ -12,7 +12,7 @@ from notifier.domain.errors import HeaderInjection
 from notifier.domain.headers import Header, clean_header, mailbox, serialise
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from notifier.domain.bodies import EncodedBody
     from notifier.domain.vocabulary import MailType, Rule
@@ -65,7 +65,7 @@ def _personal_headers(facts: MailFacts, url: str | None) -> tuple[Header, ...]:
     """Return the headers that no two mails have in common."""
     found = (
         Header("To", machine=mailbox(facts.to_address)),
-        Header("Date", machine=_date(facts.date.replace(microsecond=0))),
+        Header("Date", machine=_date(facts.date.replace(microsecond=0), facts.date.utcoffset())),
         Header("Message-ID", machine=facts.message_id),
     )
     if facts.mail_type == "test":
@@ -74,7 +74,8 @@ def _personal_headers(facts: MailFacts, url: str | None) -> tuple[Header, ...]:
 
 
 @lru_cache(maxsize=8)  # many mails leave within a second
-def _date(second: datetime) -> str:
+def _date(second: datetime, _offset: timedelta | None) -> str:
+    """Return the text of a time; times of several zones are equal, their texts are not."""
     return format_datetime(second)
 
 

@@ -119,6 +119,14 @@ def test_every_header_of_a_failed_job_is_there_byte_for_byte() -> None:
     ]
 
 
+def test_one_moment_in_two_zones_is_told_as_each_tells_it() -> None:
+    told = [
+        parsed(assemble(facts(date=AT.astimezone(zone)), encode_body(body()), URL))["Date"]
+        for zone in (AT.tzinfo, UTC)
+    ]
+    assert told == ["Tue, 04 Mar 2025 02:06:13 +0100", "Tue, 04 Mar 2025 01:06:13 +0000"]
+
+
 @examples(40)
 @given(
     text=content,
