@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 
 CLAIM_ROWS = 32
 STAMP_ROWS = 16  # what a dying process may have sent and not written down, so that others send it again
+# A row may wait for its stamp behind a mail that takes nearly a whole lease.
+_LEASES_OF_A_CLAIM = 1.5
+_LONG_IN_THE_MAKING = 0.1  # seconds for some mails: what was sent before is not left unwritten for longer
 _OUT_OF_DESCRIPTORS = (
     1.0  # seconds of pause; the mails are due at once, and others may have closed something by then
 )
@@ -132,7 +135,7 @@ class Delivery:
             claims.claim,
             token=token,
             worker=self._rules.worker,
-            lease=self._rules.lease,
+            lease=self._rules.lease * _LEASES_OF_A_CLAIM,
             limit=CLAIM_ROWS,
             connections=self._rules.connections,
             unproven=unproven,
@@ -222,9 +225,14 @@ class Delivery:
     def _compose(
         self, batch: Batch, mails: Sequence[Mail], server: SmtpServer, ledger: Ledger
     ) -> list[_Made]:
-        """Make the bytes of some mails of a batch; those that cannot be made are settled."""
+        """Make the bytes of some mails of a batch, of none when the worker stops; what cannot be made is settled."""
         made: list[_Made] = []
+        began = self._clock()
         for mail in mails:
+            if self._stopping.is_set():
+                return []
+            if self._clock() - began > _LONG_IN_THE_MAKING:
+                ledger.write_ready()
             try:
                 with self._tracer.rendering(mail):
                     composed = self._composer.compose(mail, batch, server)
@@ -242,15 +250,15 @@ class Delivery:
     def _hand_over(self, batch: Batch, ledger: Ledger, carrier: Carrier, made: Sequence[_Made]) -> bool:
         """Stamp what is ready, then send mail by mail while the connection and the time allow.
 
-        Tells whether they allow for more mails of the batch. If the server is slow, other connections do better.
+        Tells whether more mails of the batch may follow: not after a fault, of which the breaker is to hear first, and
+        not if the server is slow, since other connections do better.
         """
         started = self._clock()  # read before the stamp, so that a thread that slept in between sends nothing
         ours = ledger.stamp([mail.id for mail, _ in made], self._rules.lease)
         self._crashpoint.at("after_stamp")
         left = [one for one in made if one[0].id in ours]
         for (mail, composed), following in zip_longest(left, left[1:]):
-            late = self._clock() - started > START_WINDOW
-            if late or self._stopping.is_set() or not carrier.usable:
+            if not self._may_start(started, carrier):
                 return False
             began = self._clock()
             with self._tracer.sending(mail):
@@ -260,7 +268,12 @@ class Delivery:
             took = self._clock() - began
             self._pace.took(batch.server_id, took)
             self._metrics.smtp_step("send", took)
-        return not (self._stopping.is_set() or self._pace.is_slow(batch.server_id)) and carrier.usable
+        slow = self._pace.is_slow(batch.server_id)
+        return self._may_start(started, carrier) and not slow and worst(ledger.verdicts) is None
+
+    def _may_start(self, started: float, carrier: Carrier) -> bool:
+        late = self._clock() - started > START_WINDOW
+        return carrier.usable and not late and not self._stopping.is_set()
 
     def _send_one(
         self, carrier: Carrier, composed: Composed, following: Composed | None, ledger: Ledger
@@ -292,11 +305,12 @@ class Delivery:
         raise AssertionError  # the second turn always returns
 
     def _tell_so_far(self, ledger: Ledger) -> None:
-        """A server is slow: write down what became of the mails before. Never raises."""
+        """A server is slow: write down what became of the mails before, and give back those behind. Never raises."""
         with suppress(
             Exception
         ):  # the log may be full for a moment; the mail on its way must be judged all the same
             write_kept()
+        ledger.release_unstamped()
         ledger.write_ready()
 
     def _unless_cut(self, result: Reply | SmtpFault) -> Reply | SmtpFault:

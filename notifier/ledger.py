@@ -52,6 +52,7 @@ class Ledger:
         self._on_settled = on_settled
         self._open = {mail.id: mail for mail in batch.mails}
         self._maybe_stamped = False
+        self._unstamped = set(self._open)
         self._unwritten: dict[int, Settlement] = {}
         self._notes: dict[int, str] = {}
         self.lease_ends = lease_ends
@@ -65,6 +66,7 @@ class Ledger:
         """
         ends = self._clock() + lease
         self._maybe_stamped = True  # from now on attempts may have been counted, even if the answer gets lost
+        self._unstamped.difference_update(ids)
         if self._unwritten:
             writing = dict(self._unwritten)
             found, ours = self._database.run(
@@ -79,7 +81,7 @@ class Ledger:
         else:
             ours = self._database.run(claims.stamp, token=self._batch.token, ids=ids, lease=lease)
         for gone in set(ids) - ours:
-            del self._open[gone]
+            self._open.pop(gone, None)
         self.lease_ends = ends
         return ours
 
@@ -110,6 +112,11 @@ class Ledger:
     def release_rest(self) -> None:
         """Give back every mail that has no verdict: it never left, and it is due at once."""
         self.settle_all(not_started(self._last_fault))
+
+    def release_unstamped(self) -> None:
+        """Give back the mails whose turn has not come: others may send them meanwhile."""
+        for row_id in self._unstamped & self._open.keys():
+            self.settle(self._open[row_id], not_started(self._last_fault))
 
     def note(self, mail: Mail, text: str) -> None:
         """Have the row of this mail say something beside its result."""

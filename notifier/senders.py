@@ -121,7 +121,6 @@ class Senders:
         self._new_uuid = new_uuid
         self._stopping = stopping
         self._wakeups = Wakeups(count)
-        self._enough = max(2, count // 2)
         self._unproven = UnprovenSlots(count)
         # Daemons: a thread that hangs in a system call must not keep a draining process alive.
         self._threads = [
@@ -206,15 +205,11 @@ class Senders:
                 _log.exception("sender_fault")
                 self._stopping.wait(_DATABASE_PAUSES[-1])
                 continue
-            if not worked and may_go():
-                break
-            if not worked or self._would_only_queue():
+            if not worked:
+                if may_go():
+                    break
                 self._wakeups.wait()
         database.close()
-
-    def _would_only_queue(self) -> bool:
-        """Whether enough others are at work to keep the interpreter busy: one more makes all of them slower."""
-        return len(self._in_hand) >= self._enough and self._congestion.crowded
 
     def _turn(self, database: OwnConnection) -> bool:
         """Claim and deliver one batch; False when nothing was due. Raises DatabaseUnavailable."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-import psycopg2
 import sqlalchemy as sa
 
 from notifier.domain.errors import DatabaseUnavailable, DataRejected, SchemaDamaged
@@ -100,14 +99,19 @@ def plain_rows(
     For what is done for every batch: SQLAlchemy's result would take longer to make than the rows. The connection is in
     autocommit or has begun its transaction: this does not begin one.
     """
-    cursor = connection.connection.cursor()
+    driver = connection.connection
     try:
-        cursor.execute(statement, parameters)
-        return list(cursor.fetchall())
-    except psycopg2.Error as error:
+        cursor = driver.cursor()
+        try:
+            cursor.execute(statement, parameters)
+            return list(cursor.fetchall())
+        finally:
+            cursor.close()
+    except Exception as error:
+        lost = driver.dbapi_connection is None or driver.dbapi_connection.closed
+        if lost:
+            connection.engine.dispose()  # whatever ended this connection ended those that lie idle
         raise _fault(error) from error
-    finally:
-        cursor.close()
 
 
 class OwnConnection:

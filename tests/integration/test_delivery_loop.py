@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from notifier.composing import Composed
 from notifier.congestion import Congestion
 from notifier.crashpoints import Crashpoint
-from notifier.delivery import CLAIM_ROWS, STAMP_ROWS, Delivery, DeliveryRules
+from notifier.delivery import CLAIM_ROWS, STAMP_ROWS, START_WINDOW, Delivery, DeliveryRules
 from notifier.domain.errors import DatabaseUnavailable, SmtpFault
 from notifier.domain.outcomes import Reply, RetryPolicy
 from notifier.domain.servers import DEFAULT_SERVER_ID, SmtpServer
@@ -89,6 +89,9 @@ class Line:
         default_factory=list
     )  # each mail with the one announced behind it
     refuse_to_open: SmtpFault | None = None
+    before: dict[int, Callable[[], None]] = field(
+        default_factory=dict
+    )  # called before the mail of this place
 
     def ready(self, _server: SmtpServer) -> bool:
         return self.is_ready
@@ -109,6 +112,7 @@ class Line:
         on_slow: Callable[[], None],
     ) -> Reply:
         self.pairs.append((composed.rcpt_to, following.rcpt_to if following else None))
+        self.before.get(len(self.pairs), lambda: None)()
         on_dot()
         step = self.steps.pop(0) if self.steps else OK
         if callable(step):
@@ -479,20 +483,85 @@ def test_of_a_large_claim_a_few_at_a_time_may_leave_over_one_connection(bench: B
     bench.mails(CLAIM_ROWS + 1)
     seen: list[object] = []
 
-    def look() -> Reply:
+    def look() -> None:
         seen.append(
             bench.connection.exec_driver_sql(
                 "SELECT count(*) FILTER (WHERE status = 'sent'), count(*) FILTER (WHERE handoff_at IS NOT NULL)"
                 " FROM notification_events"
             ).one()
         )
-        return OK
 
-    bench.line.steps = [*[OK] * (STAMP_ROWS - 1), look, look]
+    bench.line.before = {1: look, STAMP_ROWS + 1: look}
     bench.turn()
-    assert seen == [(STAMP_ROWS - 1, 1), (STAMP_ROWS, STAMP_ROWS)]  # a slow reply: what was before is written
+    assert seen == [(0, STAMP_ROWS), (STAMP_ROWS, STAMP_ROWS)]
     assert bench.rows() == [SENT] * CLAIM_ROWS + [FREE]
     assert (bench.line.opened, bench.line.given_back) == (1, 1)
+
+
+def test_mails_behind_a_slow_reply_are_given_back_at_once(bench: Bench) -> None:
+    bench.mails(CLAIM_ROWS)
+    seen: list[object] = []
+
+    def look() -> Reply:
+        seen.append(bench.value("SELECT count(*) FROM notification_events WHERE lock_token IS NULL"))
+        bench.clock.now += START_WINDOW + 0.1
+        return OK
+
+    bench.line.steps = [OK, look]
+    bench.turn()
+    assert seen == [1 + CLAIM_ROWS - STAMP_ROWS]  # the first one, which is sent, and those without a stamp
+    assert bench.rows() == [SENT, SENT] + [FREE] * (CLAIM_ROWS - 2)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [refused(Phase.MAIL, 530), refused(Phase.RCPT, 550, "relay access denied"), refused(Phase.DATA, 451)],
+    ids=["its settings are wrong", "it refuses everybody", "it has a fault of its own"],
+)
+def test_a_breaker_hears_of_a_fault_before_more_of_the_claim_leaves(bench: Bench, fault: SmtpFault) -> None:
+    bench.mails(CLAIM_ROWS)
+    bench.line.steps = [fault] * CLAIM_ROWS
+    bench.turn()
+    assert len(bench.line.pairs) == STAMP_ROWS
+    assert bench.rows()[STAMP_ROWS:] == [FREE] * (CLAIM_ROWS - STAMP_ROWS)
+
+
+def test_what_was_sent_is_written_down_when_others_take_long_to_make(bench: Bench) -> None:
+    """A customer's own templates may take seconds a mail; a process that is killed then sends no mail again."""
+    bench.mails(CLAIM_ROWS)
+    seen: list[object] = []
+
+    def look() -> None:
+        seen.append(bench.value("SELECT count(*) FROM notification_events WHERE handoff_at IS NOT NULL"))
+        bench.clock.now += 0.2
+
+    bench.compose.before = look
+    bench.turn()
+    assert seen == [0] * STAMP_ROWS + [STAMP_ROWS] + [0] * (STAMP_ROWS - 1)
+    assert bench.rows() == [SENT] * CLAIM_ROWS
+
+
+def test_a_stop_ends_the_making_of_mails(bench: Bench) -> None:
+    bench.mails(CLAIM_ROWS)
+    made: list[int] = []
+
+    def count() -> None:
+        made.append(1)
+        if len(made) == STAMP_ROWS + 2:
+            bench.stopping.set()
+
+    bench.compose.before = count
+    bench.turn()
+    assert len(made) == STAMP_ROWS + 2
+    assert bench.rows() == [SENT] * STAMP_ROWS + [FREE] * (CLAIM_ROWS - STAMP_ROWS)
+
+
+def test_mails_behind_one_that_takes_nearly_a_lease_are_still_held(bench: Bench) -> None:
+    """Connecting takes its time before, too; a sweep must not take their worker for lost meanwhile."""
+    bench.mails(1)
+    bench.delivery.claim(bench.database, uuid4(), unproven=True)
+    held = bench.value("SELECT extract(epoch FROM lease_until - now())::float8 FROM notification_events")
+    assert held == pytest.approx(1.5 * 480, abs=10)
 
 
 def test_what_a_claim_has_left_after_a_fault_or_from_a_slow_server_is_given_back(bench: Bench) -> None:
