@@ -146,7 +146,7 @@ class Delivery:
         return batch
 
     def slow_servers(self) -> str:
-        """Return the batch size of servers that are slow, and 0 for those that hang, as `claims.claim` takes it."""
+        """Return batch sizes of servers that are not quick, and 0 for those that hang, as `claims.claim` takes it."""
         sizes = self._pace.small_batches(STAMP_ROWS) | dict.fromkeys(map(str, self._setups.hanging()), 0)
         return json.dumps(sizes)
 
@@ -251,7 +251,7 @@ class Delivery:
         """Stamp what is ready, then send mail by mail while the connection and the time allow.
 
         Tells whether more mails of the batch may follow: not after a fault, of which the breaker is to hear first, and
-        not if the server is slow, since other connections do better.
+        only if the server is quick, since else other connections do better.
         """
         started = self._clock()  # read before the stamp, so that a thread that slept in between sends nothing
         ours = ledger.stamp([mail.id for mail, _ in made], self._rules.lease)
@@ -268,8 +268,8 @@ class Delivery:
             took = self._clock() - began
             self._pace.took(batch.server_id, took)
             self._metrics.smtp_step("send", took)
-        slow = self._pace.is_slow(batch.server_id)
-        return self._may_start(started, carrier) and not slow and worst(ledger.verdicts) is None
+        quick = self._pace.is_quick(batch.server_id)
+        return quick and self._may_start(started, carrier) and worst(ledger.verdicts) is None
 
     def _may_start(self, started: float, carrier: Carrier) -> bool:
         late = self._clock() - started > START_WINDOW

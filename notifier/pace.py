@@ -1,16 +1,17 @@
-"""How fast each server takes mails: a slow one gets small batches, so that its connections share the work."""
+"""How fast each server takes mails: if not quickly, it gets small batches, so that its connections share the work."""
 
 from __future__ import annotations
 
 import threading
 
-SLOW = 0.020  # seconds a mail; up to here a full batch is one connection's work (docs/reliability.md)
+QUICK = 0.010  # seconds a mail; up to here one connection may take all that a claim can
+SLOW = 0.020  # up to here it gets a full batch (docs/reliability.md)
 _WEIGHT = 0.2  # of the newest mail in the running mean
-_KEPT = 500  # slow servers remembered; the list goes with every claim
+_KEPT = 500  # such servers remembered; the list goes with every claim
 
 
 class Pace:
-    """A running mean of seconds per mail, by server; thread-safe. Servers nobody was slow on are not kept."""
+    """A running mean of seconds per mail, by server; thread-safe. Quick servers are not kept."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -20,10 +21,10 @@ class Pace:
         """Note one mail."""
         with self._lock:
             known = self._seconds.get(server_id)
-            if known is None and seconds <= SLOW:
+            if known is None and seconds <= QUICK:
                 return
             mean = seconds if known is None else known + _WEIGHT * (seconds - known)
-            if mean <= SLOW:
+            if mean <= QUICK:
                 self._seconds.pop(server_id, None)
             elif known is not None or len(self._seconds) < _KEPT:
                 self._seconds[server_id] = mean
@@ -31,9 +32,19 @@ class Pace:
     def is_slow(self, server_id: int) -> bool:
         """Tell whether this server is known as a slow one."""
         with self._lock:
-            return server_id in self._seconds
+            return self._seconds.get(server_id, 0.0) > SLOW
+
+    def is_quick(self, server_id: int) -> bool:
+        """Tell whether nothing is known against giving this server many mails over one connection."""
+        with self._lock:
+            return server_id not in self._seconds
 
     def small_batches(self, full: int) -> dict[str, int]:
-        """Return the batch size of each slow server: as many mails as a normal one takes in the time of `full`."""
+        """Return the batch size of each server that is not quick.
+
+        At most `full`, and as many mails as one that is just not slow takes in the time of `full`.
+        """
         with self._lock:
-            return {str(key): max(1, int(full * SLOW / mean)) for key, mean in self._seconds.items()}
+            return {
+                str(key): min(full, max(1, int(full * SLOW / mean))) for key, mean in self._seconds.items()
+            }

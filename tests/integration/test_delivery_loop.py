@@ -528,7 +528,7 @@ def test_a_breaker_hears_of_a_fault_before_more_of_the_claim_leaves(bench: Bench
 
 def test_what_was_sent_is_written_down_when_others_take_long_to_make(bench: Bench) -> None:
     """A customer's own templates may take seconds a mail; a process that is killed then sends no mail again."""
-    bench.mails(CLAIM_ROWS)
+    bench.mails(2 * STAMP_ROWS)
     seen: list[object] = []
 
     def look() -> None:
@@ -538,7 +538,7 @@ def test_what_was_sent_is_written_down_when_others_take_long_to_make(bench: Benc
     bench.compose.before = look
     bench.turn()
     assert seen == [0] * STAMP_ROWS + [STAMP_ROWS] + [0] * (STAMP_ROWS - 1)
-    assert bench.rows() == [SENT] * CLAIM_ROWS
+    assert bench.rows() == [SENT] * (2 * STAMP_ROWS)
 
 
 def test_a_stop_ends_the_making_of_mails(bench: Bench) -> None:

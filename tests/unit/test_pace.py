@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from notifier.pace import SLOW, Pace
+from notifier.pace import QUICK, SLOW, Pace
 
 FULL = 16
 
@@ -17,7 +17,11 @@ def after(*seconds: float) -> dict[str, int]:
 
 
 def test_a_quick_server_is_not_even_remembered() -> None:
-    assert after(SLOW, SLOW / 2) == {}
+    assert after(QUICK, QUICK / 2) == {}
+
+
+def test_one_that_is_neither_quick_nor_slow_gets_full_batches_and_no_more() -> None:
+    assert after(SLOW) == after((QUICK + SLOW) / 2) == {"7": FULL}
 
 
 @pytest.mark.parametrize(("seconds", "rows"), [(0.040, 8), (0.050, 6), (0.320, 1), (60.0, 1)])
@@ -31,7 +35,12 @@ def test_a_slow_server_is_known_as_one() -> None:
     pace = Pace()
     pace.took(7, 2 * SLOW)
     pace.took(8, SLOW)
-    assert (pace.is_slow(7), pace.is_slow(8)) == (True, False)
+    pace.took(9, QUICK)
+    assert [(pace.is_slow(server), pace.is_quick(server)) for server in (7, 8, 9)] == [
+        (True, False),
+        (False, False),
+        (False, True),
+    ]
 
 
 def test_a_server_that_became_quick_is_forgotten() -> None:
