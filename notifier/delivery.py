@@ -52,7 +52,9 @@ CLAIM_ROWS = 32
 STAMP_ROWS = 16  # what a dying process may have sent and not written down, so that others send it again
 # A row may wait for its stamp behind a mail that takes nearly a whole lease.
 _LEASES_OF_A_CLAIM = 1.5
-_LONG_IN_THE_MAKING = 0.1  # seconds for some mails: what was sent before is not left unwritten for longer
+_LONG_IN_THE_MAKING = (
+    0.1  # seconds for some mails: what was sent before is written down before others are made
+)
 _OUT_OF_DESCRIPTORS = (
     1.0  # seconds of pause; the mails are due at once, and others may have closed something by then
 )
@@ -191,9 +193,12 @@ class Delivery:
             if not (quick and self._congestion.crowded):
                 share()
         carrier: Carrier | None = None
+        spent = 0.0  # seconds in the making of mails
         try:
             for at in range(0, len(batch.mails), STAMP_ROWS):
-                made = self._compose(batch, batch.mails[at : at + STAMP_ROWS], server, ledger)
+                began = self._clock() - spent
+                made = self._compose(batch, batch.mails[at : at + STAMP_ROWS], server, ledger, began=began)
+                spent = self._clock() - began
                 if not made:
                     continue
                 carrier = carrier or self._connect(database, batch, server, ledger)
@@ -223,11 +228,10 @@ class Delivery:
         return carrier
 
     def _compose(
-        self, batch: Batch, mails: Sequence[Mail], server: SmtpServer, ledger: Ledger
+        self, batch: Batch, mails: Sequence[Mail], server: SmtpServer, ledger: Ledger, *, began: float
     ) -> list[_Made]:
         """Make the bytes of some mails of a batch, of none when the worker stops; what cannot be made is settled."""
         made: list[_Made] = []
-        began = self._clock()
         for mail in mails:
             if self._stopping.is_set():
                 return []
