@@ -111,6 +111,22 @@ MUTATIONS = (
         guard="tests/integration/test_claim_fairness.py",
     ),
     Mutation(
+        name="more of a claim leaves before the breaker hears of a fault",
+        edits=(("notifier/delivery.py", " and worst(ledger.verdicts) is None", ""),),
+        guard="tests/integration/test_delivery_loop.py",
+    ),
+    Mutation(
+        name="a body keeps the dots that begin its lines, and nobody doubles them",
+        edits=(
+            (
+                "notifier/domain/bodies.py",
+                'if encoded.startswith(b".") or b"\\n." in encoded:',
+                "if not encoded:",
+            ),
+        ),
+        guard="tests/unit/test_mail.py",
+    ),
+    Mutation(
         name="a permanent refusal is tried again",
         edits=(
             (
