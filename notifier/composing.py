@@ -69,7 +69,7 @@ class Composer:
         self._bodies: OrderedDict[_Key, _Shared] = OrderedDict()
 
     def compose(self, mail: Mail, batch: Batch, sender: SmtpServer) -> Composed:
-        """Return the bytes of one mail. Raises SmtpFault in phase prepare for whatever makes that impossible."""
+        """Return one mail, ready to leave. Raises SmtpFault in phase prepare for whatever makes that impossible."""
         _check_sender(sender)
         try:
             body = self._body(mail, batch, sender.reply_to_email)
@@ -84,17 +84,19 @@ class Composer:
         except Exception as exc:
             # Whatever breaks while making one mail must end that mail, not the thread that makes all others.
             raise _cannot(FaultCause.RENDER_ERROR, f"{type(exc).__name__}: {exc}") from exc
-        size = sum(map(len, made))
-        if size > self._max_bytes:
-            detail = f"the mail has {size} bytes, delivery.max_message_bytes allows {self._max_bytes}"
-            raise _cannot(FaultCause.TOO_LARGE, detail)
-        return Composed(
+        composed = Composed(
             mail_from=sender.from_email,
             rcpt_to=mail.recipient_email,
             pieces=made,
             dotless=True,
             note=body.note,
         )
+        if composed.size > self._max_bytes:
+            detail = (
+                f"the mail has {composed.size} bytes, delivery.max_message_bytes allows {self._max_bytes}"
+            )
+            raise _cannot(FaultCause.TOO_LARGE, detail)
+        return composed
 
     def _body(self, mail: Mail, batch: Batch, contact: str | None) -> _Shared:
         reader = Reader(locale=batch.locale, timezone=mail.reader_timezone or batch.timezone, rule=mail.rule)

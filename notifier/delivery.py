@@ -52,9 +52,8 @@ CLAIM_ROWS = 32
 STAMP_ROWS = 16  # what a dying process may have sent and not written down, so that others send it again
 # A row may wait for its stamp behind a mail that takes nearly a whole lease.
 _LEASES_OF_A_CLAIM = 1.5
-_LONG_IN_THE_MAKING = (
-    0.1  # seconds for some mails: what was sent before is written down before others are made
-)
+# Seconds in the making of mails after which what was sent before is written down before more are made.
+_LONG_IN_THE_MAKING = 0.1
 _OUT_OF_DESCRIPTORS = (
     1.0  # seconds of pause; the mails are due at once, and others may have closed something by then
 )
@@ -127,7 +126,7 @@ class Delivery:
         self._chance = chance
         self._wait = wait
         self._stopping = stopping
-        self._attempts = _log.bind()  # made once: it takes as long as a fifth of a line
+        self._attempts = _log.bind()  # made once: it takes as long as a sixth of a line
 
     # -- the way of a batch ------------------------------------------------------------------------------------
 
@@ -196,7 +195,7 @@ class Delivery:
         spent = 0.0  # seconds in the making of mails
         try:
             for at in range(0, len(batch.mails), STAMP_ROWS):
-                began = self._clock() - spent
+                began = self._clock() - spent  # as if all were made in one go
                 made = self._compose(batch, batch.mails[at : at + STAMP_ROWS], server, ledger, began=began)
                 spent = self._clock() - began
                 if not made:

@@ -51,7 +51,6 @@ class Ledger:
         self._wait = wait
         self._on_settled = on_settled
         self._open = {mail.id: mail for mail in batch.mails}
-        self._maybe_stamped = False
         self._unstamped = set(self._open)
         self._unwritten: dict[int, Settlement] = {}
         self._notes: dict[int, str] = {}
@@ -65,7 +64,7 @@ class Ledger:
         The others are no longer our business. lease in seconds from now. Raises DatabaseUnavailable.
         """
         ends = self._clock() + lease
-        self._maybe_stamped = True  # from now on attempts may have been counted, even if the answer gets lost
+        # Before the statement: its answer may get lost, and the attempts be counted all the same.
         self._unstamped.difference_update(ids)
         if self._unwritten:
             writing = dict(self._unwritten)
@@ -88,11 +87,12 @@ class Ledger:
     def settle(self, mail: Mail, result: SmtpFault | Reply) -> None:
         """Judge one mail; to be written with the next `write`."""
         verdict = classify(result)
+        stamped = mail.id not in self._unstamped
         # A released mail keeps the error of its last real attempt, unless the release itself tells of a fault.
         settlement = settle(
             verdict,
-            attempts=mail.attempts + int(self._maybe_stamped),
-            stamped=self._maybe_stamped,
+            attempts=mail.attempts + int(stamped),
+            stamped=stamped,
             ambiguous_count=mail.ambiguous_count,
             policy=self._policy,
             chance=self._chance,

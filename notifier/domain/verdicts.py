@@ -137,14 +137,14 @@ def classify(fault: SmtpFault | Reply) -> Verdict:
 
 
 def _sent(reply: Reply, detail: str) -> Verdict:
-    """The verdict of nearly every mail."""
+    """The verdict of nearly every mail, without the way through the table."""
     return Verdict(
-        kind=Kind.SENT,
-        failure_reason=None,
-        breaker=BreakerEffect.SUCCESS,
+        kind=_SENT.kind,
+        failure_reason=_SENT.reason,
+        breaker=_SENT.breaker,
         counts_attempt=True,
         min_delay=0.0,
-        greylisted=False,
+        greylisted=_SENT.greylisted,
         message=detail,
         reply=reply,
     )
