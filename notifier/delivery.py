@@ -147,7 +147,7 @@ class Delivery:
         return batch
 
     def slow_servers(self) -> str:
-        """Return batch sizes of servers that are not quick, and 0 for those that hang, as `claims.claim` takes it."""
+        """Return batch sizes of slow servers, and 0 for those that hang, as `claims.claim` takes it."""
         sizes = self._pace.small_batches(STAMP_ROWS) | dict.fromkeys(map(str, self._setups.hanging()), 0)
         return json.dumps(sizes)
 
@@ -254,25 +254,27 @@ class Delivery:
         """Stamp what is ready, then send mail by mail while the connection and the time allow.
 
         Tells whether more mails of the batch may follow: not after a fault, of which the breaker is to hear first, and
-        only if the server is quick, since else other connections do better.
+        not if the server is slow, since other connections do better.
         """
         started = self._clock()  # read before the stamp, so that a thread that slept in between sends nothing
         ours = ledger.stamp([mail.id for mail, _ in made], self._rules.lease)
         self._crashpoint.at("after_stamp")
         left = [one for one in made if one[0].id in ours]
+        seconds: list[float] = []  # each mail took
         for (mail, composed), following in zip_longest(left, left[1:]):
             if not self._may_start(started, carrier):
-                return False
+                break
             began = self._clock()
             with self._tracer.sending(mail):
                 after = following[1] if following else None
                 result = self._send_one(carrier, composed, after, ledger)
             ledger.settle(mail, self._unless_cut(result))
-            took = self._clock() - began
-            self._pace.took(batch.server_id, took)
-            self._metrics.smtp_step("send", took)
-        quick = self._pace.is_quick(batch.server_id)
-        return quick and self._may_start(started, carrier) and worst(ledger.verdicts) is None
+            seconds.append(self._clock() - began)
+            self._metrics.smtp_step("send", seconds[-1])
+        if seconds:
+            self._pace.took(batch.server_id, sum(seconds), mails=len(seconds))
+        slow = self._pace.is_slow(batch.server_id)
+        return not slow and self._may_start(started, carrier) and worst(ledger.verdicts) is None
 
     def _may_start(self, started: float, carrier: Carrier) -> bool:
         late = self._clock() - started > START_WINDOW

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from notifier.pace import QUICK, SLOW, Pace
+from notifier.pace import SLOW, Pace
 
 FULL = 16
 
@@ -16,12 +16,8 @@ def after(*seconds: float) -> dict[str, int]:
     return pace.small_batches(FULL)
 
 
-def test_a_quick_server_is_not_even_remembered() -> None:
-    assert after(QUICK, QUICK / 2) == {}
-
-
-def test_one_that_is_neither_quick_nor_slow_gets_full_batches_and_no_more() -> None:
-    assert after(SLOW) == after((QUICK + SLOW) / 2) == {"7": FULL}
+def test_a_server_that_is_not_slow_is_not_even_remembered() -> None:
+    assert after(SLOW, SLOW / 2) == {}
 
 
 @pytest.mark.parametrize(("seconds", "rows"), [(0.040, 8), (0.050, 6), (0.320, 1), (60.0, 1)])
@@ -35,15 +31,26 @@ def test_a_slow_server_is_known_as_one() -> None:
     pace = Pace()
     pace.took(7, 2 * SLOW)
     pace.took(8, SLOW)
-    pace.took(9, QUICK)
-    assert [(pace.is_slow(server), pace.is_quick(server)) for server in (7, 8, 9)] == [
-        (True, False),
-        (False, False),
-        (False, True),
-    ]
+    assert [pace.is_slow(server) for server in (7, 8, 9)] == [True, False, False]
 
 
-def test_a_server_that_became_quick_is_forgotten() -> None:
+def test_one_pause_among_many_mails_makes_no_server_slow() -> None:
+    pace = Pace()
+    pace.took(7, 0.050 + 15 * 0.003, mails=16)
+    assert not pace.is_slow(7)
+
+
+def test_mails_told_of_together_weigh_as_much_as_one_by_one() -> None:
+    single, together = Pace(), Pace()
+    for pace in (single, together):
+        pace.took(7, 1.0)
+    for _ in range(5):
+        single.took(7, 0.1)
+    together.took(7, 0.5, mails=5)
+    assert single.small_batches(1000) == together.small_batches(1000)
+
+
+def test_a_server_that_recovered_is_forgotten() -> None:
     assert after(0.040, *[0.001] * 20) == {}
 
 
