@@ -28,8 +28,8 @@ def clean(text: str) -> str:
     bounded = text[:_SCAN_LIMIT]
     if "{" in bounded or "}" in bounded:
         bounded = _DELIMITERS.sub(r"\g<0> ", bounded)
-    if bounded.isascii() and bounded.isprintable():
-        return bounded
+    if bounded.isascii() and bounded.replace("\n", "").isprintable():  # nearly all texts
+        return bounded.removesuffix("\n")
     # NUL is stored as U+FFFD, which cannot be stored otherwise (B20); people read it as a broken mail.
     plain = _CONTROLS.sub("", without_escapes(bounded).replace("\t", "    ").replace("\ufffd", "?"))
     lines = "\n".join(plain.splitlines())

@@ -171,7 +171,8 @@ def environment(*, html: bool, is_safe: Callable[[str], bool]) -> ImmutableSandb
         indent=filters.indent,
         columns=filters.columns,
         listing=filters.listing,
-        hard_spaces=filters.hard_spaces,
+        preformatted=filters.preformatted,
+        whole_numbers=filters.whole_numbers,
         soft=filters.soft,
         link=filters.safe_link(is_safe),
     )

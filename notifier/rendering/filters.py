@@ -19,7 +19,7 @@ _LINK = re.compile(r"https?://")
 _LONG_NAME = 14  # characters that fit the narrowest column
 _DOT = re.compile(r"\.(?=\w)")
 _SHORT = 300  # characters of a sentence worth remembering
-_LEADING = re.compile(r"^ +| {2,}")
+_BLANKS = re.compile(r"^ +| {2,}")
 
 
 def wrap(text: str, first: str = "", rest: str = "") -> str:
@@ -82,9 +82,21 @@ def _labelled(label: str, value: str) -> list[str]:
     return _wrapped(value, label, "  ")
 
 
-def hard_spaces(line: str) -> Markup:
-    """Return a line as HTML whose leading and doubled blanks are kept."""
-    return Markup(_LEADING.sub(lambda match: "\u00a0" * len(match[0]), str(escape(line))))  # noqa: S704 - escaped before
+def preformatted(lines: Iterable[str]) -> Markup:
+    """Return lines as HTML that keeps their breaks, leading and doubled blanks."""
+    return Markup("<br>".join(map(_with_its_blanks, lines)))  # noqa: S704 - each was escaped
+
+
+def _with_its_blanks(line: str) -> str:
+    shown = str(escape(line))
+    if not shown.startswith(" ") and "  " not in shown:
+        return shown
+    return _BLANKS.sub(lambda match: "\u00a0" * len(match[0]), shown)
+
+
+def whole_numbers(text: str) -> str:
+    """Return text in which a number stays on the line of the word before it: `Config backup #4812`."""
+    return text.replace(" #", "\u00a0#")
 
 
 def soft(name: str) -> Markup:

@@ -42,7 +42,7 @@ def title(job: Mapping[str, object]) -> str:
 def counts(job: Mapping[str, object]) -> tuple[int | None, int | None, int | None]:
     """Return how many devices there were, were done, and failed; None for what cannot be known."""
     targets = part(job, "targets")
-    total, done, failed = (count(targets, key) for key in ("total", "succeeded", "failed"))
+    total, done, failed = count(targets, "total"), count(targets, "succeeded"), count(targets, "failed")
     if total is None and done is not None and failed is not None:
         total = done + failed
     if total is not None and done is None and failed is not None and failed <= total:
@@ -188,7 +188,9 @@ def _took(job: Mapping[str, object]) -> str:
     return duration((end - start).total_seconds()) if start and end and end >= start else ""
 
 
-def facts(t: Telling, event_type: str, job: Mapping[str, object]) -> tuple[list[Row], list[Row]]:
+def facts(
+    t: Telling, event_type: str, job: Mapping[str, object], *, headline: str
+) -> tuple[list[Row], list[Row]]:
     """Return the facts that matter first, and for whom, by whom, when and where the job ran.
 
     What the event does not say is left out with its label; what the headline says is not said again.
@@ -197,7 +199,7 @@ def facts(t: Telling, event_type: str, job: Mapping[str, object]) -> tuple[list[
     changed = count(job, "changed")
     first = said(
         (t.gettext("Job"), title(job)),
-        (t.gettext("Result"), "" if result == headline(t, event_type, job) else result),
+        (t.gettext("Result"), "" if result == headline else result),
         (t.gettext("Changed"), "" if changed is None else _configurations(t, changed)),
     )
     schedule = part(job, "schedule")
@@ -282,10 +284,7 @@ def devices(t: Telling, job: Mapping[str, object], *, only: str | None) -> dict[
     listed.sort(key=lambda entry: entry[0] != "failed")
     if not listed:
         return None
-    rows = [
-        _told(text(device, "hostname"), _word(t, result, device), text(device, "message", VALUE_LIMIT), only)
-        for result, device in listed[:LIST_LIMIT]
-    ]
+    rows = [_told(t, result, device, only) for result, device in listed[:LIST_LIMIT]]
     known = counts(job)[2] if only == "failed" else counts(job)[0]
     more = max(len(listed), known or 0) - len(rows)
     return {
@@ -297,9 +296,12 @@ def devices(t: Telling, job: Mapping[str, object], *, only: str | None) -> dict[
     }
 
 
-def _told(name: str, result: str, reason: str, only: str | None) -> tuple[str, str, str]:
+def _told(t: Telling, result: str, device: Mapping[str, object], only: str | None) -> tuple[str, str, str]:
     """Return a device's row; where all have one result, it stands in for a missing reason at most."""
-    return (name, result, reason) if only is None else (name, "", reason or result)
+    name, reason = text(device, "hostname"), text(device, "message", VALUE_LIMIT)
+    if only is None:
+        return name, _word(t, result, device), reason
+    return name, "", reason or _word(t, result, device)
 
 
 def notes(t: Telling, job: Mapping[str, object]) -> dict[str, object] | None:
@@ -342,5 +344,8 @@ def _says(device: Mapping[str, object], key: str) -> bool:
 
 
 def _word(t: Telling, result: str, device: Mapping[str, object]) -> str:
-    known = {"failed": t.pgettext("device", "Failed"), "done": t.pgettext("device", "Done")}
-    return known.get(result) or words(text(device, "status", 24))
+    if result == "failed":
+        return t.pgettext("device", "Failed")
+    if result == "done":
+        return t.pgettext("device", "Done")
+    return words(text(device, "status", 24))

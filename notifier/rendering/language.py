@@ -119,6 +119,7 @@ def _date(day: date, formats: Locale) -> str:
     return format_date(day, "long", locale=formats)
 
 
+@lru_cache(maxsize=512)
 def duration(seconds: float) -> str:
     """Return a duration in the two largest units that matter: `6 min 12 s`, `2 h 5 min`, `1 d 3 h`."""
     total = max(0, round(seconds))

@@ -198,9 +198,10 @@ def _job(
 ) -> dict[str, object]:
     button, links = job_story.actions(t, event_type, job)
     total, done, _ = job_story.counts(job)
-    facts, more = job_story.facts(t, event_type, job)
+    headline = job_story.headline(t, event_type, job)
+    facts, more = job_story.facts(t, event_type, job, headline=headline)
     return {
-        "headline": job_story.headline(t, event_type, job),
+        "headline": headline,
         "preheader": job_story.preheader(t, event_type, job),
         "facts": facts,
         "more_facts": more,

@@ -18,6 +18,7 @@ from tests.properties import examples
 
 if TYPE_CHECKING:
     from notifier.domain.vocabulary import EventType
+    from notifier.rendering.telling import Row
 
 ENGLISH = language.load(resources.path("templates") / "locale")["en"]
 TELLING = Telling(
@@ -37,6 +38,11 @@ DEVICES = [
 
 def job(status: str, **more: object) -> dict[str, object]:
     return {"id": 7, "type": "config_backup", "status": status, **more}
+
+
+def facts_of(event_type: EventType, event: dict[str, object]) -> tuple[list[Row], list[Row]]:
+    headline = job_story.headline(TELLING, event_type, event)
+    return job_story.facts(TELLING, event_type, event, headline=headline)
 
 
 def targets(total: int | None, done: int | None, failed: int | None) -> dict[str, object]:
@@ -159,20 +165,20 @@ def test_a_preheader_never_outgrows_its_line() -> None:
 
 def test_times_that_run_backwards_have_no_duration() -> None:
     event = job("success", started_at="2025-03-04T02:00:00Z", finished_at="2025-03-04T01:00:00Z")
-    labels = [[label for label, _ in rows] for rows in job_story.facts(TELLING, "job_success", event)]
+    labels = [[label for label, _ in rows] for rows in facts_of("job_success", event)]
     assert labels == [["Job"], ["Customer", "Environment", "Started", "Finished"]]
 
 
 def test_a_job_that_never_began_shows_when_it_was_asked_for() -> None:
     event = job("failed", requested_at="2025-03-04T02:00:00Z", schedule={"id": 3}, **targets(5, None, None))
-    first, rest = job_story.facts(TELLING, "job_failed", event)
+    first, rest = facts_of("job_failed", event)
     assert first[1:] == [("Result", "5 devices")]
     assert rest[2:] == [("Schedule", "#3"), ("Requested", "4 March 2025, 02:00 UTC")]
 
 
 def test_what_the_headline_says_is_not_said_again() -> None:
     event = job("partial", **targets(3, 2, 1))
-    first, rest = job_story.facts(TELLING, "job_partial", event)
+    first, rest = facts_of("job_partial", event)
     assert [label for label, _ in first] == ["Job", "Customer", "Environment"], "one table for so little"
     assert rest == []
 

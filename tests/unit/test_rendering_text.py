@@ -119,7 +119,12 @@ def test_facts_are_aligned_and_long_ones_continue_below() -> None:
 
 def test_log_lines_keep_their_indentation() -> None:
     assert filters.indent(["a", "  b", ""]) == "  a\n    b\n"
-    assert filters.hard_spaces("  a  <b>") == "\u00a0\u00a0a\u00a0\u00a0&lt;b&gt;"
+    assert filters.preformatted(["  a  <b>", "", "c d"]) == "\u00a0\u00a0a\u00a0\u00a0&lt;b&gt;<br><br>c d"
+    assert filters.preformatted([" a"]) == "\u00a0a"
+
+
+def test_a_number_stays_with_its_word() -> None:
+    assert filters.whole_numbers("Config backup #4812 failed") == "Config backup\u00a0#4812 failed"
 
 
 def test_a_text_part_has_no_ragged_blanks() -> None:
