@@ -16,17 +16,19 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import structlog
 
-from notifier.domain.errors import DatabaseUnavailable, SmtpFault
-from notifier.domain.outcomes import BreakerEffect, Kind
+from notifier.attempts import Attempts
+from notifier.breaker_reports import BreakerReports, worst
+from notifier.domain.errors import SmtpFault
 from notifier.domain.vocabulary import FaultCause, Phase
-from notifier.ledger import Ledger, not_started, succeeded, worst
+from notifier.ledger import Ledger, not_started
 from notifier.log import together, write_kept
-from notifier.store import breakers, claims, smtp_configs
+from notifier.store import claims, smtp_configs
 
 if TYPE_CHECKING:
     import threading
@@ -34,11 +36,12 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from notifier.breaker_reports import BreakerRules
     from notifier.carriers import Carrier, Carriers
     from notifier.composing import Composed, Composer
     from notifier.congestion import Congestion
     from notifier.crashpoints import Crashpoint
-    from notifier.domain.outcomes import Reply, RetryPolicy, Settlement, Verdict
+    from notifier.domain.outcomes import Reply, RetryPolicy
     from notifier.domain.servers import SmtpServer
     from notifier.metrics import Metrics
     from notifier.pace import Pace
@@ -78,11 +81,7 @@ class DeliveryRules:
     lease: float
     connections: int
     retry: RetryPolicy
-    breaker_initial: float
-    breaker_max: float
-    breaker_config_initial: float
-    breaker_config_max: float
-    jitter: float
+    breaker: BreakerRules
 
 
 class Delivery:
@@ -122,11 +121,11 @@ class Delivery:
         self._tracer = tracer
         self._crashpoint = crashpoint
         self._clock = clock
-        self._now = now
         self._chance = chance
         self._wait = wait
         self._stopping = stopping
-        self._attempts = _log.bind()  # made once: it takes as long as a sixth of a line
+        self._attempts = Attempts(metrics=metrics, tracer=tracer, now=now)
+        self._breakers = BreakerReports(rules.breaker, chance)
 
     # -- the way of a batch ------------------------------------------------------------------------------------
 
@@ -170,14 +169,14 @@ class Delivery:
             clock=self._clock,
             wait=self._wait,
             lease_ends=claimed_at + self._rules.lease,
-            on_settled=lambda mail, verdict, settlement: self._report(batch, mail, verdict, settlement),
+            on_settled=partial(self._attempts.ended, batch),
         )
         with together():
             try:
                 self._send(database, batch, ledger, share)
             finally:
                 ledger.release_rest()
-                self._tell_breaker(database, batch, ledger)
+                self._breakers.tell(database, batch, ledger.verdicts)
                 ledger.write()
 
     def _send(self, database: OwnConnection, batch: Batch, ledger: Ledger, share: Callable[[], None]) -> None:
@@ -322,78 +321,6 @@ class Delivery:
         """A mail whose connection we broke ourselves to end in time never left, unless its dot was out."""
         cut = self._carriers.cut and isinstance(result, SmtpFault) and result.phase not in _AFTER_DOT
         return not_started("") if cut else result
-
-    # -- what follows from it ----------------------------------------------------------------------------------
-
-    def _tell_breaker(self, database: OwnConnection, batch: Batch, ledger: Ledger) -> None:
-        """Count the worst fault of the batch once; a success closes what an earlier fault had opened."""
-        bad = worst(ledger.verdicts)
-        try:
-            if succeeded(ledger.verdicts) and (batch.needs_success or bad is not None):
-                database.run(breakers.success, batch.server_id)
-            if bad is not None:
-                self._count_fault(database, batch, ledger, bad)
-        except DatabaseUnavailable as exc:
-            _log.warning("breaker_not_told", server_id=batch.server_id, error=str(exc))
-
-    def _count_fault(self, database: OwnConnection, batch: Batch, ledger: Ledger, bad: Verdict) -> None:
-        rules = self._rules
-        config = bad.breaker == BreakerEffect.OPEN_CONFIG
-        refusals = sum(verdict.breaker == BreakerEffect.STREAK for verdict in ledger.verdicts)
-        opened = database.run(
-            breakers.fault,
-            batch.server_id,
-            message=bad.message,
-            reason=bad.failure_reason if config else None,
-            soft=bad.breaker == BreakerEffect.SOFT,
-            refusals=0 if succeeded(ledger.verdicts) else refusals,
-            at_once=config,
-            initial=rules.breaker_config_initial if config else rules.breaker_initial,
-            maximum=rules.breaker_config_max if config else rules.breaker_max,
-            stretch=1 + rules.jitter * (2 * self._chance() - 1),
-        )
-        if opened:
-            _log.warning(
-                "breaker_opened", server_id=batch.server_id, customer_id=batch.customer_id, error=bad.message
-            )
-
-    def _report(self, batch: Batch, mail: Mail, verdict: Verdict, settlement: Settlement) -> None:
-        """Write one complete log line per attempt, and count it."""
-        if verdict.kind == Kind.RELEASED:
-            return
-        self._metrics.attempt(verdict.kind)
-        self._tracer.attempted(batch, mail, verdict, settlement)
-        if settlement.status == "failed" and settlement.failure_reason is not None:
-            self._metrics.mail_failed(settlement.failure_reason)
-        elif settlement.status == "sent":
-            self._metrics.mail_sent((self._now() - mail.created_at).total_seconds())
-        reply = settlement.reply
-        self._attempts.log(
-            _LEVELS[settlement.status],
-            "mail_" + settlement.status,
-            mail_id=mail.id,
-            job_event_id=mail.job_event_id,
-            customer_id=batch.customer_id,
-            event_type=mail.event_type,
-            recipient_email=mail.recipient_email,
-            message_id=mail.message_id,
-            attempt=mail.attempts + 1,
-            result=verdict.kind.value,
-            failure_reason=settlement.failure_reason,
-            retry_in=_retry_in(verdict, settlement),
-            smtp_code=reply.code if reply else None,
-            error=settlement.message,
-        )
-
-
-_LEVELS = {"sent": 20, "pending": 30, "failed": 30}  # INFO, WARNING, WARNING
-
-
-def _retry_in(verdict: Verdict, settlement: Settlement) -> float | None:
-    """Seconds until the next try; None where there is none, or where the breaker decides, which opens now."""
-    if settlement.delay is None or verdict.breaker == BreakerEffect.OPEN_CONFIG:
-        return None
-    return round(settlement.delay, 1)
 
 
 def _was_mistaken(fault: SmtpFault, carrier: Carrier) -> bool:

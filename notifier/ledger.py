@@ -8,7 +8,7 @@ import structlog
 import tenacity
 
 from notifier.domain.errors import DatabaseUnavailable, NotifierError, SmtpFault
-from notifier.domain.outcomes import BreakerEffect, Kind, classify, settle
+from notifier.domain.outcomes import Kind, classify, settle
 from notifier.domain.vocabulary import FaultCause, Phase
 from notifier.store import claims
 
@@ -182,17 +182,3 @@ def _say_retry(state: tenacity.RetryCallState) -> None:
 def not_started(why: str) -> SmtpFault:
     """Return the fault of a mail that did not get its turn; `why` may be empty when nothing was wrong."""
     return SmtpFault(phase=Phase.PREPARE, cause=FaultCause.NOT_STARTED, detail=why)
-
-
-def succeeded(verdicts: list[Verdict]) -> bool:
-    """Tell whether the server took at least one mail."""
-    return any(verdict.kind == Kind.SENT for verdict in verdicts)
-
-
-def worst(verdicts: list[Verdict]) -> Verdict | None:
-    """Return the verdict a breaker must hear of: one fault is one count, however many mails it touched."""
-    for effect in (BreakerEffect.OPEN_CONFIG, BreakerEffect.SOFT, BreakerEffect.STREAK):
-        found = [verdict for verdict in verdicts if verdict.breaker == effect]
-        if found:
-            return found[-1]
-    return None

@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from notifier.breaker_reports import BreakerRules
 from notifier.broker.topology import Topology
 from notifier.delivery import DeliveryRules
 from notifier.domain.errors import ConfigurationError
@@ -96,11 +97,13 @@ def delivery_rules(settings: Settings, *, worker: str) -> DeliveryRules:
         lease=section.lease,
         connections=section.connections_per_customer,
         retry=retry_policy(settings),
-        breaker_initial=section.breaker_initial,
-        breaker_max=section.breaker_max,
-        breaker_config_initial=section.breaker_config_initial,
-        breaker_config_max=section.breaker_config_max,
-        jitter=section.jitter,
+        breaker=BreakerRules(
+            initial=section.breaker_initial,
+            maximum=section.breaker_max,
+            config_initial=section.breaker_config_initial,
+            config_maximum=section.breaker_config_max,
+            jitter=section.jitter,
+        ),
     )
 
 

@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 from structlog.testing import capture_logs
 
+from notifier.breaker_reports import BreakerRules
 from notifier.composing import Composed
 from notifier.congestion import Congestion
 from notifier.crashpoints import Crashpoint
@@ -201,11 +202,9 @@ class Bench:
                 lease=480,
                 connections=4,
                 retry=POLICY,
-                breaker_initial=30,
-                breaker_max=900,
-                breaker_config_initial=300,
-                breaker_config_max=3600,
-                jitter=0,
+                breaker=BreakerRules(
+                    initial=30, maximum=900, config_initial=300, config_maximum=3600, jitter=0
+                ),
             ),
             routes=Route(),  # type: ignore[arg-type]
             composer=self.compose,  # type: ignore[arg-type]
