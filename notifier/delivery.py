@@ -14,7 +14,6 @@ that did not get its turn is released and due at once.
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
@@ -175,9 +174,11 @@ class Delivery:
             try:
                 self._send(database, batch, ledger, share)
             finally:
-                ledger.release_rest()
-                self._breakers.tell(database, batch, ledger.verdicts)
-                ledger.write()
+                try:
+                    ledger.release_rest()
+                    self._breakers.tell(database, batch, ledger.verdicts)
+                finally:  # a mail that was sent and not written down would be sent again
+                    ledger.write()
 
     def _send(self, database: OwnConnection, batch: Batch, ledger: Ledger, share: Callable[[], None]) -> None:
         try:
@@ -310,10 +311,7 @@ class Delivery:
 
     def _tell_so_far(self, ledger: Ledger) -> None:
         """A server is slow: write down what became of the mails before, and give back those behind. Never raises."""
-        with suppress(
-            Exception
-        ):  # the log may be full for a moment; the mail on its way must be judged all the same
-            write_kept()
+        write_kept()
         ledger.release_unstamped()
         ledger.write_ready()
 

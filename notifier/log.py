@@ -12,7 +12,7 @@ import re
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TextIO
@@ -70,13 +70,22 @@ _kept = threading.local()
 
 
 class _Lines(structlog.WriteLogger):
-    """Writes lines. Inside `together` a thread's own leave as one write, but warnings at once, with those before."""
+    """Writes lines. Inside `together` a thread's own leave as one write, but warnings at once, with those before.
+
+    Lines that cannot be written, on a full disk or into a broken pipe, are lost: whoever logs has a mail or a message
+    in hand, whose fate matters more and is in the database.
+    """
+
+    def put(self, text: str) -> None:
+        """Write this now, if that is possible."""
+        with suppress(OSError):
+            super().msg(text)
 
     def msg(self, message: str) -> None:
         """Write a line, now or together with others."""
         lines: list[str] | None = getattr(_kept, "lines", None)
         if lines is None:
-            super().msg(message)
+            self.put(message)
         else:
             _kept.logger = self
             lines.append(message)
@@ -100,10 +109,8 @@ def together() -> Iterator[None]:
     try:
         yield
     finally:
-        try:
-            write_kept()
-        finally:
-            _kept.lines = None
+        write_kept()
+        _kept.lines = None
 
 
 def write_kept() -> None:
@@ -111,7 +118,7 @@ def write_kept() -> None:
     lines: list[str] | None = getattr(_kept, "lines", None)
     if lines:
         _kept.lines = []
-        structlog.WriteLogger.msg(_kept.logger, "\n".join(lines))
+        _kept.logger.put("\n".join(lines))
 
 
 class _LibraryHandler(logging.StreamHandler[TextIO]):

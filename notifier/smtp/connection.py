@@ -14,7 +14,6 @@ import smtplib
 import socket
 import ssl
 import struct
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Never
 
 import structlog
@@ -306,8 +305,7 @@ class PhasedSMTP(smtplib.SMTP):
 
     def give_up(self, error: Exception) -> Never:
         """Close the connection after an error that nobody foresaw, and raise the fault: where it stood decides."""
-        with suppress(Exception):  # what the mail became must be known, whatever became of the log
-            _log.error("smtp_unforeseen_error", server=self._peer, phase=self.phase, exc_info=error)
+        _log.error("smtp_unforeseen_error", server=self._peer, phase=self.phase, exc_info=error)
         self.close()
         text = self.read_reply(0, str(error).encode("utf-8", "replace")).text
         detail = f"{self._peer} could not be spoken to at {WORDS[self.phase]}: {type(error).__name__}: {text}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -297,17 +296,18 @@ def test_a_mail_refused_for_good_together_with_the_next_envelope_is_tried_once_w
     assert bench.line.opened == 2
 
 
-def test_a_log_that_is_full_while_a_server_is_slow_leaves_the_mail_to_its_answer(
+def test_what_was_sent_is_written_down_even_if_the_breaker_cannot_be_told(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full() -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def broken(*_: object, **__: object) -> bool:
+        raise MemoryError
 
-    monkeypatch.setattr("notifier.delivery.write_kept", full)
-    bench.mails(2)
-    bench.line.steps = [lambda: OK]
-    bench.turn()
-    assert bench.rows() == [SENT, SENT]
+    monkeypatch.setattr("notifier.store.breakers.fault", broken)
+    bench.mails(3)
+    bench.line.steps = [OK, lost(Phase.DOT)]
+    with pytest.raises(MemoryError):
+        bench.turn()
+    assert bench.rows() == [SENT, ("pending", None, 1, 1), FREE]
 
 
 def test_a_refused_recipient_ends_his_row_and_leaves_the_others(bench: Bench) -> None:
