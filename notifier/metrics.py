@@ -144,7 +144,7 @@ class Metrics:
         )
         self._turned = self._gauge(
             "main_loop_last_turn_timestamp_seconds",
-            "When the main loop last went round with every sender thread alive, Unix time.",
+            "When the main loop last went round with every thread alive, Unix time.",
         )
         self._breakers = self._gauge(
             "breakers_open", "Mail servers that are not tried for now, after faults."
@@ -250,7 +250,7 @@ class Metrics:
         self._dead_letters.set(count)
 
     def main_loop_turned(self) -> None:
-        """The main loop went round once more, and every sender thread is alive."""
+        """The main loop went round once more, and every thread is alive."""
         self._turned.set(self._now())
 
     def certificate_seen(self, server_id: int, ends: float) -> None:

@@ -39,6 +39,11 @@ class Pulse:
         """Start the thread."""
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
     def end(self) -> None:
         """Let the thread end after the beat it is at."""
         self._ended.set()
@@ -52,4 +57,6 @@ class Pulse:
                 self._database.run(claims.keep, tokens)
             except DatabaseUnavailable as exc:
                 _log.warning("pulse_missed", error=str(exc))
+            except Exception:  # noqa: BLE001 - one beat may be missed, all of them not
+                _log.exception("pulse_fault")
         self._database.close()

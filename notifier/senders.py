@@ -157,8 +157,8 @@ class Senders:
             spare = threading.Thread(
                 target=self._run, args=(self._too_many,), name="spare-sender", daemon=True
             )
-            self._spares.append(spare)
             spare.start()
+            self._spares.append(spare)
 
     def _too_many(self) -> bool:
         """Tell whether a spare thread is no longer needed."""
@@ -174,7 +174,8 @@ class Senders:
         self._wakeups.end()
         ends = self._clock() + timeout
         for thread in threads:
-            thread.join(max(0.0, ends - self._clock()))
+            if thread.ident is not None:  # it was started
+                thread.join(max(0.0, ends - self._clock()))
         return not any(thread.is_alive() for thread in threads)
 
     def in_hand(self) -> list[UUID]:
@@ -183,7 +184,7 @@ class Senders:
             return list(self._in_hand)
 
     @property
-    def all_alive(self) -> bool:
+    def alive(self) -> bool:
         """Whether every thread runs."""
         return all(thread.is_alive() for thread in self._threads)
 

@@ -27,13 +27,15 @@ class _Facts:
     database_fault: str | None = None
     backlog: Backlog | None = None
     dead_letters: int | None = None
+    dead_thread: str | None = None
 
 
 class Vitals:
     """The health of one process; every method may be called from any thread and none does I/O.
 
-    `clock` is monotonic and in seconds. Liveness is the age of the main loop's last tick and nothing else, so
-    that an outage of broker or database restarts no worker. Readiness is read from the last background check.
+    `clock` is monotonic and in seconds. Liveness is the age of the main loop's last tick, which it tells as long as
+    every thread lives, and nothing else, so that an outage of broker or database restarts no worker. Readiness is read
+    from the last background check.
     `clean` takes secrets and addresses out of the words of a fault.
     """
 
@@ -70,13 +72,21 @@ class Vitals:
         """The worker stops: it is not ready from now on."""
         self._set(draining=True)
 
-    def checked(self, *, backlog: Backlog, dead_letters: int | None) -> None:
-        """A background check found the database at work; `dead_letters` is None when not known."""
-        self._set(checked=self._clock(), database_fault=None, backlog=backlog, dead_letters=dead_letters)
+    def checked(self, *, backlog: Backlog) -> None:
+        """A background check found the database at work."""
+        self._set(checked=self._clock(), database_fault=None, backlog=backlog)
 
     def check_failed(self, fault: str) -> None:
         """A background check met this fault of the database."""
         self._set(checked=self._clock(), database_fault=self._told(fault), backlog=None)
+
+    def dead_letters_are(self, count: int | None) -> None:
+        """So many messages wait in the dead-letter queue; None when the broker could not say."""
+        self._set(dead_letters=count)
+
+    def died(self, thread: str) -> None:
+        """This thread of the worker ended, which no thread should before the drain."""
+        self._set(dead_thread=thread)
 
     def _told(self, fault: str) -> str:
         return " ".join(self.clean(fault).split())[:LONGEST_FAULT]
@@ -91,6 +101,10 @@ class Vitals:
         found = []
         if facts.draining:
             found.append("draining")
+        if facts.dead_thread is not None:
+            found.append(
+                f"the thread {facts.dead_thread} died: the log has the reason, a restart is the cure"
+            )
         if facts.consumer != "consuming":
             fault = f": {facts.consumer_fault}" if facts.consumer_fault else ""
             found.append(f"not consuming ({facts.consumer}){fault}")

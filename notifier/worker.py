@@ -10,7 +10,7 @@ import threading
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -23,6 +23,7 @@ from notifier.congestion import Congestion
 from notifier.delivery import Delivery
 from notifier.domain.errors import ConfigurationError, NotifierError
 from notifier.health import HealthServer
+from notifier.housekeeping import Housekeeping
 from notifier.intake import Intake
 from notifier.message_ids import new_uuid
 from notifier.metrics import Metrics
@@ -56,6 +57,11 @@ if TYPE_CHECKING:
 LEAVE = 3.0  # seconds after drain_timeout, when connections were cut, until the process ends whatever hangs
 
 _log = structlog.get_logger(__name__)
+
+
+class _Part(Protocol):
+    @property
+    def alive(self) -> bool: ...
 
 
 class Worker:
@@ -154,14 +160,26 @@ class Worker:
         self._sweeper = Sweeper(
             engine=self._engine,
             policy=wiring.retry_policy(settings),
-            pool=self._pool,
             look_after_senders=self._senders.look_after,
+            vitals=self._vitals,
+            metrics=self._metrics,
+            clock=time.monotonic,
+            stopping=self._stopping,
+        )
+        self._housekeeping = Housekeeping(
+            pool=self._pool,
             count_dead_letters=self._count_dead_letters,
             vitals=self._vitals,
             metrics=self._metrics,
             clock=time.monotonic,
             stopping=self._stopping,
         )
+        self._parts: Mapping[str, _Part] = {
+            "sender": self._senders,
+            "pulse": self._pulse,
+            "sweeper": self._sweeper,
+            "housekeeping": self._housekeeping,
+        }
         self._health = HealthServer(
             settings.health.host, settings.health.port, vitals=self._vitals, metrics=self._metrics
         )
@@ -186,6 +204,7 @@ class Worker:
                 self._senders.start()
                 self._pulse.start()
                 self._sweeper.start()
+                self._housekeeping.start()
                 _log.info("worker_started", version=self._vitals.version, health_port=self._health.port)
                 self._consumer().run()
             finally:
@@ -216,10 +235,14 @@ class Worker:
         )
 
     def _tick(self) -> None:
-        self._vitals.tick()
-        if self._senders.all_alive:
+        """Say that the worker lives, unless a thread died: then only a restart helps."""
+        dead = next((name for name, part in self._parts.items() if not part.alive), None)
+        if dead is None:
+            self._vitals.tick()
             self._metrics.main_loop_turned()
             self._supervisor.alive()
+        elif not self._stopping.is_set():
+            self._vitals.died(dead)
 
     def _on_state(self, state: ConsumerState) -> None:
         self._vitals.consumer_is(state.value)

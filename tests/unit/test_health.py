@@ -52,7 +52,8 @@ class Site:
 
     def ready(self) -> None:
         self.vitals.consumer_is("consuming")
-        self.vitals.checked(backlog=BACKLOG, dead_letters=2)
+        self.vitals.checked(backlog=BACKLOG)
+        self.vitals.dead_letters_are(2)
 
 
 @pytest.fixture
