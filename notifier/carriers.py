@@ -36,10 +36,11 @@ class Carrier(Protocol):
         composed: Composed,
         *,
         following: Composed | None,
+        within: float,
         on_dot: Callable[[], None],
         on_slow: Callable[[], None],
     ) -> Reply:
-        """Send one mail; return the final 2yz reply, raise SmtpFault for everything else.
+        """Send one mail within so many seconds; return the final 2yz reply, raise SmtpFault for everything else.
 
         following is the one that will be sent next, if any: the carrier may begin with it.
         """
@@ -79,11 +80,14 @@ class SmtpCarrier:
         composed: Composed,
         *,
         following: Composed | None,
+        within: float,
         on_dot: Callable[[], None],
         on_slow: Callable[[], None],
     ) -> Reply:
         """Send one mail over it."""
-        return self._session.send(composed, following=following, on_dot=on_dot, on_slow=on_slow)
+        return self._session.send(
+            composed, following=following, within=within, on_dot=on_dot, on_slow=on_slow
+        )
 
     def replace(self) -> None:
         """Take a new connection."""
@@ -110,11 +114,12 @@ class TransportCarrier:
         composed: Composed,
         *,
         following: Composed | None,
+        within: float,
         on_dot: Callable[[], None],
         on_slow: Callable[[], None],
     ) -> Reply:
         """Put one mail where the transport puts it."""
-        del following, on_dot, on_slow  # nothing is waited for
+        del following, within, on_dot, on_slow  # nothing is waited for
         return self._transport.send(
             mail_from=composed.mail_from, rcpt_to=composed.rcpt_to, data=composed.data
         )

@@ -17,7 +17,7 @@ import json
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
@@ -67,6 +67,7 @@ _CLOSING, _PERMANENT = 421, 500
 _AFTER_DOT = frozenset({Phase.DOT, Phase.DONE, Phase.QUIT})
 _BEFORE_DATA = frozenset({Phase.MAIL, Phase.RCPT, Phase.DATA})
 
+_T = TypeVar("_T")
 _Made = tuple["Mail", "Composed"]
 
 _log = structlog.get_logger(__name__)
@@ -74,10 +75,12 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeliveryRules:
-    """The [delivery] keys the loop needs; times in seconds."""
+    """The [delivery] keys the loop needs; times in seconds. message: for one mail from its stamp; setup: to connect."""
 
     worker: str
     lease: float
+    message: float
+    setup: float
     connections: int
     retry: RetryPolicy
     breaker: BreakerRules
@@ -86,8 +89,8 @@ class DeliveryRules:
 class Delivery:
     """Sends batches; shared by all sender threads, each with a database connection of its own.
 
-    clock is monotonic, now tells the time of day, chance is in [0, 1), wait sleeps (and returns early when the process
-    must end), stopping says that no further mail may start.
+    clock is monotonic, now tells the time of day, chance is in [0, 1), wait sleeps, whatever happens.
+    stopping says that no further mail may start.
     """
 
     def __init__(
@@ -214,17 +217,21 @@ class Delivery:
         """Get a connection; None when there is none to be had, and the mails are settled."""
         if not self._carriers.ready(server):
             database.rest()  # connecting may take minutes; others can use the connection meanwhile
-        began = self._clock()
         try:
-            with self._tracer.connecting(), self._setups.to(batch.server_id):
-                carrier = self._carriers.take(server)
+            return self._set_up(batch, lambda: self._carriers.take(server))
         except SmtpFault as fault:
             ledger.settle_all(self._unless_cut(fault))
             if fault.cause == FaultCause.NOT_STARTED:
                 self._wait(_OUT_OF_DESCRIPTORS)
             return None
+
+    def _set_up(self, batch: Batch, connect: Callable[[], _T]) -> _T:
+        """Connect, while others know which server makes this thread wait. Raises SmtpFault."""
+        began = self._clock()
+        with self._tracer.connecting(), self._setups.to(batch.server_id):
+            connected = connect()
         self._metrics.smtp_step("connect", self._clock() - began)
-        return carrier
+        return connected
 
     def _compose(
         self, batch: Batch, mails: Sequence[Mail], server: SmtpServer, ledger: Ledger, *, began: float
@@ -267,7 +274,8 @@ class Delivery:
             began = self._clock()
             with self._tracer.sending(mail):
                 after = following[1] if following else None
-                result = self._send_one(carrier, composed, after, ledger)
+                ends = started + self._rules.message
+                result = self._send_one(batch, ledger, carrier, composed, following=after, ends=ends)
             ledger.settle(mail, self._unless_cut(result))
             seconds.append(self._clock() - began)
             self._metrics.smtp_step("send", seconds[-1])
@@ -281,12 +289,19 @@ class Delivery:
         return carrier.usable and not late and not self._stopping.is_set()
 
     def _send_one(
-        self, carrier: Carrier, composed: Composed, following: Composed | None, ledger: Ledger
+        self,
+        batch: Batch,
+        ledger: Ledger,
+        carrier: Carrier,
+        composed: Composed,
+        *,
+        following: Composed | None,
+        ends: float,
     ) -> Reply | SmtpFault:
-        """Send one mail.
+        """Send one mail; at `ends` it has its result.
 
         Once the connection is replaced and the mail sent anew: when the server had closed it, or refused the mail for
-        good and may have meant the envelope behind it.
+        good and may have meant the envelope behind it. Where that could take too long, another claim does it.
         """
         for again in (True, False):
             reused = carrier.reused
@@ -294,20 +309,29 @@ class Delivery:
                 reply = carrier.send(
                     composed,
                     following=following,
+                    within=ends - self._clock(),
                     on_dot=lambda: self._crashpoint.at("after_dot"),
                     on_slow=lambda: self._tell_so_far(ledger),
                 )
             except SmtpFault as fault:
                 if not (again and ((reused and _was_hung_up(fault)) or _was_mistaken(fault, carrier))):
                     return fault
+                if self._clock() + self._rules.setup > ends:
+                    return not_started(fault.detail)
                 try:
-                    carrier.replace()
+                    self._replace(batch, ledger, carrier)
                 except SmtpFault as refused:
                     return refused
             else:
                 self._crashpoint.at("after_250")
                 return reply
         raise AssertionError  # the second turn always returns
+
+    def _replace(self, batch: Batch, ledger: Ledger, carrier: Carrier) -> None:
+        """Connect anew in the middle of a batch, which may take minutes. Raises SmtpFault."""
+        self._tell_so_far(ledger)
+        ledger.rest()
+        self._set_up(batch, carrier.replace)
 
     def _tell_so_far(self, ledger: Ledger) -> None:
         """A server is slow: write down what became of the mails before, and give back those behind. Never raises."""

@@ -129,6 +129,10 @@ class Ledger:
         except NotifierError as exc:
             _log.warning("early_record_failed", error=str(exc))
 
+    def rest(self) -> None:
+        """Lend the database connection to others until the next statement."""
+        self._database.rest()
+
     def write(self) -> None:
         """Write every verdict; again at once, then with growing pauses until the lease has 5 seconds left.
 

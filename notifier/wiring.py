@@ -91,10 +91,12 @@ def retry_policy(settings: Settings) -> RetryPolicy:
 
 def delivery_rules(settings: Settings, *, worker: str) -> DeliveryRules:
     """Return the keys of the delivery loop; worker names this process in the log rows it holds."""
-    section = settings.delivery
+    section, limits = settings.delivery, deadlines(settings)
     return DeliveryRules(
         worker=worker,
         lease=section.lease,
+        message=limits.message,
+        setup=limits.setup,
         connections=section.connections_per_customer,
         retry=retry_policy(settings),
         breaker=BreakerRules(
@@ -170,8 +172,9 @@ def signing_keys(settings: Settings) -> tuple[str, ...]:
 
 
 def deadlines(settings: Settings) -> Deadlines:
-    """Return the limits of SMTP conversations: one mail takes at most 7/8 of its lease."""
-    return Deadlines(message=settings.delivery.lease * 7 / 8)
+    """Return the limits of SMTP conversations: one mail takes at most 7/8 of its lease, connecting half of it."""
+    lease = settings.delivery.lease
+    return Deadlines(message=lease * 7 / 8, setup=min(Deadlines().setup, lease / 2))
 
 
 def connect_policy(settings: Settings) -> ConnectPolicy:

@@ -206,18 +206,23 @@ class Session:
         mail: Outgoing,
         *,
         following: Outgoing | None = None,
+        within: float | None = None,
         on_dot: Callable[[], None] | None = None,
         on_slow: Callable[[], None] | None = None,
     ) -> Reply:
         """Send one mail; return the final 2yz reply. Raises SmtpFault for everything else.
 
+        `within` is the seconds it may take, if fewer than the deadline of a mail.
         `following` is the mail that will be sent next over this connection, if one will. `on_dot` is called when
         the whole mail was given to the socket and no reply read yet, `on_slow` at most once when that reply is
         outstanding for over a second; both in this thread, and neither may raise. After a refusal the
         connection stays `usable`; after any other fault it is closed.
         """
         try:
-            reply = self._transaction.run(mail, following=following, on_dot=on_dot, on_slow=on_slow)
+            seconds = self._deadlines.message if within is None else min(within, self._deadlines.message)
+            reply = self._transaction.run(
+                mail, following=following, seconds=seconds, on_dot=on_dot, on_slow=on_slow
+            )
             self.sent += 1
             self.reused = True
         except SmtpFault as fault:

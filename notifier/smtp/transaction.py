@@ -70,15 +70,16 @@ class Transaction:
         mail: Outgoing,
         *,
         following: Outgoing | None,
+        seconds: float,
         on_dot: Callable[[], None] | None,
         on_slow: Callable[[], None] | None,
     ) -> Reply:
-        """Send one mail; return the final 2yz reply. Raises SmtpFault.
+        """Send one mail within so many seconds; return the final 2yz reply. Raises SmtpFault.
 
         If one follows, its envelope may leave with this one: then no other may be sent next.
         """
         smtp, deadlines = self._smtp, self._deadlines
-        smtp.bound(deadlines.message)
+        smtp.bound(seconds)
         self._open(mail)
         ahead = self._envelope_ahead(following)
         lines = b"".join([command.line for command in ahead.commands]) if ahead else b""

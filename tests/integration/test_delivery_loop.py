@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -69,7 +70,7 @@ def lost(phase: Phase) -> SmtpFault:
     return SmtpFault(phase=phase, cause=FaultCause.LOST, detail="the connection was lost")
 
 
-Step = Reply | SmtpFault | Callable[[], Reply]
+Step = Reply | SmtpFault | Callable[[], Reply | SmtpFault]
 
 
 @dataclass
@@ -88,16 +89,23 @@ class Line:
     pairs: list[tuple[str, str | None]] = field(
         default_factory=list
     )  # each mail with the one announced behind it
+    within: list[float] = field(default_factory=list)  # seconds that each mail was given
     refuse_to_open: SmtpFault | None = None
+    opening: Callable[[], None] = lambda: None  # called while a connection is set up
     before: dict[int, Callable[[], None]] = field(
         default_factory=dict
     )  # called before the mail of this place
+
+    def become(self, *, reused: bool, opening: Callable[[], None]) -> None:
+        """Be a connection that was used before, while the next one is set up like this."""
+        self.reused, self.opening = reused, opening
 
     def ready(self, _server: SmtpServer) -> bool:
         return self.is_ready
 
     def take(self, _server: SmtpServer) -> Line:
         self.opened += 1
+        self.opening()
         if self.refuse_to_open is not None:
             raise self.refuse_to_open
         self.usable = True
@@ -108,9 +116,11 @@ class Line:
         composed: Composed,
         *,
         following: Composed | None,
+        within: float,
         on_dot: Callable[[], None],
         on_slow: Callable[[], None],
     ) -> Reply:
+        self.within.append(within)
         self.pairs.append((composed.rcpt_to, following.rcpt_to if following else None))
         self.before.get(len(self.pairs), lambda: None)()
         on_dot()
@@ -194,11 +204,14 @@ class Bench:
         self.pauses: list[float] = []
         self.shared = 0
         self.pace = Pace()
+        self.setups = SetUps(self.clock)
         self.queue = 0.0  # seconds in which a thread gets the interpreter back
         self.delivery = Delivery(
             rules=DeliveryRules(
                 worker="test",
                 lease=480,
+                message=420,
+                setup=120,
                 connections=4,
                 retry=POLICY,
                 breaker=BreakerRules(
@@ -209,7 +222,7 @@ class Bench:
             composer=self.compose,  # type: ignore[arg-type]
             carriers=self.line,  # type: ignore[arg-type]
             pace=self.pace,
-            setups=SetUps(self.clock),
+            setups=self.setups,
             congestion=Congestion(self.clock, self._queue),
             metrics=Metrics(version="test"),
             tracer=tracer or Tracer(),
@@ -246,6 +259,11 @@ class Bench:
 
     def _share(self) -> None:
         self.shared += 1
+
+    def written(self) -> list[object]:
+        """The status of every row, in order, as it is just now."""
+        found = self.connection.exec_driver_sql("SELECT status FROM notification_events ORDER BY id")
+        return list(found.scalars())
 
     def rows(self) -> list[tuple[object, ...]]:
         """Status, reason, attempts, ambiguous_count of every row, in order; no row may be held."""
@@ -346,6 +364,56 @@ def test_a_reused_line_that_the_server_had_closed_is_replaced_without_an_extra_a
     bench.turn()
     assert bench.rows() == [SENT]
     assert bench.line.opened == 2
+
+
+def test_both_tries_of_a_mail_end_before_its_lease_does(bench: Bench) -> None:
+    """Else others would take the row back while it is being sent."""
+
+    def slowly() -> None:
+        bench.clock.now += 60
+
+    def hung_up_late() -> SmtpFault:
+        bench.clock.now += 200
+        return refused(Phase.MAIL, 421)
+
+    bench.mails(1)
+    bench.line.reused = True
+    bench.line.steps = [hung_up_late]
+    bench.line.before[1] = partial(bench.line.become, reused=True, opening=slowly)
+    bench.turn()
+    assert bench.line.within == [420, 160]
+    assert bench.rows() == [SENT]
+
+
+def test_a_mail_that_has_no_time_left_for_a_second_try_is_left_to_another_claim(bench: Bench) -> None:
+    def hung_up_too_late() -> SmtpFault:
+        bench.clock.now += 301
+        return refused(Phase.MAIL, 421)
+
+    bench.mails(1)
+    bench.line.reused = True
+    bench.line.steps = [hung_up_too_late]
+    bench.turn()
+    assert bench.line.opened == 1
+    assert bench.rows() == [FREE]
+
+
+def test_a_server_that_hangs_while_a_line_is_replaced_is_known_and_holds_no_connection_of_ours(
+    bench: Bench,
+) -> None:
+    """F36: other threads stay away from it, a spare one stands in; what was sent before is written down."""
+    seen: list[object] = []
+
+    def hanging() -> None:
+        bench.clock.now += 60
+        seen.append((bench.setups.hanging(), bench.database._connection is None, bench.written()))
+
+    bench.mails(2)
+    bench.line.steps = [OK, lost(Phase.MAIL)]
+    bench.line.before[1] = partial(bench.line.become, reused=True, opening=hanging)
+    bench.turn()
+    assert seen == [([DEFAULT_SERVER_ID], True, ["sent", "pending"])]
+    assert bench.rows() == [SENT, SENT]
 
 
 def test_a_new_line_that_is_closed_is_not_replaced(bench: Bench) -> None:
