@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from notifier.rendering import job_story
 from notifier.rendering.cleaning import one_line, words
-from notifier.rendering.telling import count, lines_of, mark, part, rows_of, said, sentence, text
+from notifier.rendering.telling import count, lines_of, mark, part, reading, said, sentence, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,10 +96,9 @@ def is_brief(shown: list[tuple[str, list[str]]]) -> bool:
     return len(lines) <= _BRIEF_LINES and sum(map(len, lines)) <= _BRIEF_CHARACTERS
 
 
-def details(result: Mapping[str, object]) -> tuple[list[Row], list[str]]:
-    """Return the details as rows, or as lines when they are not an object."""
-    value = result.get("details")
-    return (rows_of(value), []) if isinstance(value, dict) else ([], lines_of(value))
+def details(t: Telling, result: Mapping[str, object], *, url: str | None) -> dict[str, object] | None:
+    """Return what else the check says; `url` is the page that has all of it."""
+    return reading(t, result.get("details"), url=url)
 
 
 def actions(

@@ -172,6 +172,7 @@ def environment(*, html: bool, is_safe: Callable[[str], bool]) -> ImmutableSandb
         columns=filters.columns,
         listing=filters.listing,
         preformatted=filters.preformatted,
+        multiline=filters.multiline,
         whole_numbers=filters.whole_numbers,
         soft=filters.soft,
         link=filters.safe_link(is_safe),

@@ -76,9 +76,11 @@ def _is_wide(line: str) -> bool:
 
 
 def _labelled(label: str, value: str) -> list[str]:
-    """Return a label and its value; an address too long for the line gets its own."""
+    """Return a label and its value; an address too long for the line gets its own, and so does each line of several."""
     if len(label) + len(value) > WIDTH and _LINK.match(value):
         return [label.rstrip(), f"  {value}"]
+    if "\n" in value:
+        return [*_wrapped(label.rstrip(), "", "  "), indent(value.split("\n"))]
     return _wrapped(value, label, "  ")
 
 
@@ -92,6 +94,11 @@ def _with_its_blanks(line: str) -> str:
     if not shown.startswith(" ") and "  " not in shown:
         return shown
     return _BLANKS.sub(lambda match: "\u00a0" * len(match[0]), shown)
+
+
+def multiline(value: str) -> Markup:
+    """Return a value as HTML; one of several lines keeps them."""
+    return preformatted(value.split("\n")) if "\n" in value else escape(value)
 
 
 def whole_numbers(text: str) -> str:

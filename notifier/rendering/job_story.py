@@ -13,7 +13,7 @@ from notifier.rendering.telling import (
     lines_of,
     part,
     parts,
-    rows_of,
+    reading,
     said,
     sentence,
     text,
@@ -52,10 +52,20 @@ def counts(job: Mapping[str, object]) -> tuple[int | None, int | None, int | Non
     return total, done, failed
 
 
+def outcome(event_type: str, job: Mapping[str, object]) -> object:
+    """Return the status of a job; a backup that lacks devices is partial, whatever the event calls it."""
+    status = job.get("status")
+    if event_type == "scheduled_backup_complete" and status == "success":
+        total, done, failed = counts(job)
+        if failed or (total is not None and done is not None and done < total):
+            return "partial"
+    return status
+
+
 def headline(t: Telling, event_type: str, job: Mapping[str, object]) -> str:
     """Return the result as one sentence."""
     total, done, failed = counts(job)
-    status = job.get("status")
+    status = outcome(event_type, job)
     name = title(job)
     if event_type == "scheduled_backup_complete":
         return _backup_headline(t, name, status, total, done)
@@ -148,15 +158,16 @@ def preheader(t: Telling, event_type: str, job: Mapping[str, object]) -> str:
     """Return what the inbox shows beside the subject: the cause or the numbers."""
     total, done, _ = counts(job)
     took = _took(job)
+    status = outcome(event_type, job)
     numbers = _done(t, event_type, total, done) if total and done is not None else ""
-    if numbers and took and job.get("status") != "failed":
+    if numbers and took and status != "failed":
         numbers = t.gettext("%(numbers)s in %(duration)s", numbers=numbers, duration=took)
     by = text(job, "requested_by", 60)
     started = t.gettext("Started by %(name)s.", name=by) if by else ""
-    if job.get("status") == "failed":
+    if status == "failed":
         cause = next(iter(lines_of(job.get("error"), max_lines=1)), "")
         return t.preheader((sentence(one_line(cause.removesuffix("…"), 80)), sentence(numbers), started))
-    if job.get("status") == "partial":
+    if status == "partial":
         return t.preheader((_who_failed(t, job), sentence(numbers), started))
     following = t.moment(job.get("next_run_at")) if event_type == "scheduled_backup_complete" else ""
     changed = count(job, "changed")
@@ -221,7 +232,7 @@ def facts(
 
 def _result_line(t: Telling, event_type: str, job: Mapping[str, object]) -> str:
     total, done, failed = counts(job)
-    if total is None:
+    if not total:
         return ""
     if done is None:
         return t.ngettext("%(n)s device", "%(n)s devices", total)
@@ -311,9 +322,9 @@ def notes(t: Telling, job: Mapping[str, object]) -> dict[str, object] | None:
     return {**table, "column": t.gettext("Note")} if table else None
 
 
-def summary(job: Mapping[str, object]) -> list[Row]:
-    """Return the job's own summary as rows."""
-    return rows_of(job.get("summary"))
+def summary(t: Telling, job: Mapping[str, object]) -> dict[str, object] | None:
+    """Return the job's own summary."""
+    return reading(t, job.get("summary"), url=t.link("job", job_id=count(job, "id")))
 
 
 def actions(t: Telling, event_type: str, job: Mapping[str, object]) -> tuple[Link | None, list[Link]]:
@@ -321,7 +332,7 @@ def actions(t: Telling, event_type: str, job: Mapping[str, object]) -> tuple[Lin
     url = t.link("job", job_id=count(job, "id"))
     if url is None:
         return None, []
-    if event_type == "scheduled_backup_complete" and job.get("status") == "success":
+    if event_type == "scheduled_backup_complete" and outcome(event_type, job) == "success":
         return (t.gettext("Open the backup"), url), []
     if event_type == "job_success":
         return (t.gettext("Open job #%(number)s", number=job["id"]), url), []

@@ -51,7 +51,7 @@ class ServerFacts:
 def event_state(document: Mapping[str, object]) -> State:
     """Return the state of an event's mail."""
     event_type = event_type_of(document)
-    return state_of(event_type, part(part(document, "data"), "job").get("status"))
+    return state_of(event_type, job_story.outcome(event_type, part(part(document, "data"), "job")))
 
 
 def event_type_of(document: Mapping[str, object]) -> EventType:
@@ -212,7 +212,7 @@ def _job(
             for name, make in _TABLES.items()
             if for_own_templates or name == _TABLE_OF[event_type]
         },
-        "summary": job_story.summary(job),
+        "summary": job_story.summary(t, job),
         "button": button,
         "actions": links,
     }
@@ -220,7 +220,6 @@ def _job(
 
 def _violation(t: Telling, result: Mapping[str, object], job: Mapping[str, object]) -> dict[str, object]:
     button, links = compliance_story.actions(t, result, job)
-    rows, lines = compliance_story.details(result)
     facts, more = compliance_story.facts(t, result, job)
     evidence = compliance_story.evidence(t, result)
     return {
@@ -230,8 +229,7 @@ def _violation(t: Telling, result: Mapping[str, object], job: Mapping[str, objec
         "more_facts": more,
         "evidence": evidence,
         "evidence_brief": compliance_story.is_brief(evidence),
-        "detail_rows": rows,
-        "detail_lines": lines,
+        "details": compliance_story.details(t, result, url=button[1] if button else None),
         "button": button,
         "actions": links,
     }

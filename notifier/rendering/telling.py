@@ -125,12 +125,34 @@ def said(*rows: Row) -> list[Row]:
     return [row for row in rows if row[1]]
 
 
-def rows_of(value: object) -> list[Row]:
-    """Return any JSON object as rows for people: at most ten, nested values as compact JSON."""
-    if not isinstance(value, dict):
-        return []
-    known = [(words(str(key)), readable(entry, VALUE_LIMIT)) for key, entry in value.items()]
-    return [(label, shown) for label, shown in known if label and shown][:LIST_LIMIT]
+def reading(t: Telling, value: object, *, url: str | None) -> dict[str, object] | None:
+    """Return any JSON value for people: an object as at most ten rows, anything else as lines.
+
+    And how many rows more it has, which the page at `url` shows. None when there is nothing to read.
+    """
+    rows = _rows(value) if isinstance(value, dict) else []
+    shown = [] if isinstance(value, dict) else lines_of(value)
+    if not rows and not shown:
+        return None
+    more = len(rows) - LIST_LIMIT
+    return {
+        "rows": rows[:LIST_LIMIT],
+        "lines": shown,
+        "more": t.ngettext("and %(n)s more entry", "and %(n)s more entries", more) if more > 0 else "",
+        "all": url,
+    }
+
+
+def _rows(value: Mapping[str, object]) -> list[Row]:
+    known = [(words(str(key)), _entry(entry)) for key, entry in value.items()]
+    return [(label, shown) for label, shown in known if label and shown]
+
+
+def _entry(entry: object) -> str:
+    """Return a value as one line, nested ones as compact JSON; a text that has lines keeps them."""
+    if isinstance(entry, str) and "\n" in entry.strip():
+        return "\n".join(lines_of(entry))
+    return readable(entry, VALUE_LIMIT)
 
 
 def lines_of(value: object, *, max_lines: int = LIST_LIMIT, max_characters: int = 600) -> list[str]:

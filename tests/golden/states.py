@@ -358,10 +358,10 @@ def _longest(kind: Kind, state: str) -> Sample:
         result["found"] = "\n".join(f"ntp server 192.0.2.{n}" for n in range(60))
         result["details"] = {f"field_{n}": "a value of some length " * 8 for n in range(30)}
     facts = {
-        "job_success": ("200 of 200 devices", "field 9"),
+        "job_success": ("200 of 200 devices", "field 9", "and 20 more entries"),
         "job_failed": ("0 of 200 devices", "line 0", "10,000 lines", "and 190 more devices"),
         "job_partial": ("120 of 200 devices", "line 0", "and 190 more devices"),
-        "compliance_violation": ("ntp server 10.0.0.1", "ntp server 192.0.2.0"),
+        "compliance_violation": ("ntp server 10.0.0.1", "ntp server 192.0.2.0", "and 20 more entries"),
         "scheduled_backup_complete": ("200 devices",),
         "test": ("smtp.example.com",),
     }
@@ -534,7 +534,11 @@ def _tokens(kind: Kind, state: str) -> Sample:
 def _backups() -> Iterator[Sample]:
     """A scheduled backup that did not save everything is orange, one that saved nothing is red."""
     kind = next(k for k in KINDS if k.mail_type == "scheduled_backup_complete")
-    for status, done, tag in (("partial", 23, "[Backup partial 23/24]"), ("failed", 0, "[Backup failed]")):
+    for state, status, done, tag in (
+        ("partial", "partial", 23, "[Backup partial 23/24]"),
+        ("short", "success", 23, "[Backup partial 23/24]"),  # the event says success all the same
+        ("failed", "failed", 0, "[Backup failed]"),
+    ):
         document = _document(kind)
         job = document["data"]["job"]
         job |= {
@@ -547,7 +551,7 @@ def _backups() -> Iterator[Sample]:
             job |= {"changed": 0, "size_bytes": None}
         yield _sample(
             kind,
-            status,
+            state,
             document=document,
             facts=("Nightly backup", f"{done} of 24 devices", "edge-01", "The storage refused the upload"),
             subject=(f"{tag} Scheduled backup #4814 - Acme",),

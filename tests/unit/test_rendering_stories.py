@@ -256,12 +256,53 @@ def test_what_was_expected_and_found_may_be_any_json(value: object, shown: list[
     assert telling.lines_of(value) == shown
 
 
-def test_details_are_rows_when_they_have_names() -> None:
-    assert compliance_story.details(violation(details={"line_no": 12, "x": None})) == (
-        [("Line no", "12")],
+def test_an_object_is_read_as_rows_and_anything_else_as_lines() -> None:
+    def read(value: object) -> tuple[object, object]:
+        found = telling.reading(TELLING, value, url=None)
+        assert found is not None
+        return found["rows"], found["lines"]
+
+    assert read({"line_no": 12, "x": None}) == ([("Line no", "12")], [])
+    assert read("free text") == ([], ["free text"])
+    assert read(["24 devices saved", 3]) == ([], ["24 devices saved", "3"])
+    assert read({"diff": "-ntp 192.0.2.7\n+  ntp 10.0.0.1\n"}) == (
+        [("Diff", "-ntp 192.0.2.7\n+  ntp 10.0.0.1")],
         [],
     )
-    assert compliance_story.details(violation(details="free text")) == ([], ["free text"])
+
+
+@pytest.mark.parametrize("value", [None, "", {}, [], {"x": None}], ids=repr)
+def test_what_says_nothing_is_not_shown(value: object) -> None:
+    assert telling.reading(TELLING, value, url=None) is None
+
+
+@pytest.mark.parametrize(("keys", "more"), [(10, ""), (11, "and 1 more entry"), (13, "and 3 more entries")])
+def test_what_does_not_fit_is_told_of(keys: int, more: str) -> None:
+    found = telling.reading(
+        TELLING, {f"site_{n}": "ok" for n in range(keys)}, url="https://app.example.com/1"
+    )
+    assert found is not None
+    assert (len(found["rows"]), found["more"]) == (10, more)  # type: ignore[arg-type]
+    assert found["all"] == "https://app.example.com/1"
+
+
+@pytest.mark.parametrize(
+    ("counted", "status"),
+    [
+        (targets(24, 24, 0), "success"),
+        (targets(None, None, None), "success"),
+        (targets(24, 23, 1), "partial"),
+        (targets(24, 23, None), "partial"),
+        (targets(None, None, 2), "partial"),
+    ],
+)
+def test_a_backup_that_lacks_devices_is_partial_whatever_the_event_calls_it(
+    counted: dict[str, object], status: str
+) -> None:
+    """Nobody may rely on a backup that is not there."""
+    event = job("success", **counted)
+    assert job_story.outcome("scheduled_backup_complete", event) == status
+    assert job_story.outcome("job_success", event) == "success"
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,12 @@ def test_log_lines_keep_their_indentation() -> None:
     assert filters.preformatted([" a"]) == "\u00a0a"
 
 
+def test_a_value_of_several_lines_keeps_them() -> None:
+    assert filters.multiline("a<b") == "a&lt;b"
+    assert filters.multiline("-a\n+  b") == "-a<br>+\u00a0\u00a0b"
+    assert filters.columns([("Diff", "-a\n+  b"), ("Line", "12")]) == "Diff:\n  -a\n  +  b\nLine: 12"
+
+
 def test_a_number_stays_with_its_word() -> None:
     assert filters.whole_numbers("Config backup #4812 failed") == "Config backup\u00a0#4812 failed"
 
