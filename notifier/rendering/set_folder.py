@@ -26,7 +26,7 @@ _FILES = (
     *(f"{mail_type}/{file}" for mail_type in MAIL_TYPES for file in _BODY_FILES),
 )
 _SHARED_FILES = re.compile(r"layout/[a-z_]+\.(?:html|txt)|styles\.css|dark\.css")
-_MOST_FILES = 200  # of a layout folder; the built-in one has 16
+_MOST_FILES = 200  # of a layout folder; the built-in one has some twenty
 
 Signature = tuple[tuple[str, int, int], ...]
 
