@@ -69,10 +69,11 @@ type: $(VENV)/.ready ## mypy --strict on package and tests
 	$(BIN)/mypy
 
 .PHONY: docs
-docs: $(VENV)/.ready ## Write the generated documents again (schemas, configuration, OpenAPI, data dictionary)
+docs: $(VENV)/.ready ## Write the generated documents again (schemas, configuration, OpenAPI, metrics, data dictionary)
 	$(BIN)/python -m notifier.schemas docs
 	$(BIN)/python -m notifier.config.reference docs/configuration.md
 	$(BIN)/python -m notifier.api.openapi docs/schema/openapi.json
+	$(BIN)/python -m notifier.metric_reference docs/operations.md
 	$(BIN)/python -m notifier.store.dictionary docs/sql.md
 
 .PHONY: test-unit
