@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## Show these lines
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The stamp names the lock file's content, so a new lock renews the environment.
 $(VENV)/.ready: requirements.lock pyproject.toml
@@ -69,10 +69,11 @@ type: $(VENV)/.ready ## mypy --strict on package and tests
 	$(BIN)/mypy
 
 .PHONY: docs
-docs: $(VENV)/.ready ## Write the generated documents again (schemas, configuration, OpenAPI, data dictionary)
+docs: $(VENV)/.ready ## Write the generated documents again (schemas, configuration, OpenAPI, metrics, data dictionary)
 	$(BIN)/python -m notifier.schemas docs
 	$(BIN)/python -m notifier.config.reference docs/configuration.md
 	$(BIN)/python -m notifier.api.openapi docs/schema/openapi.json
+	$(BIN)/python -m notifier.metric_reference docs/operations.md
 	$(BIN)/python -m notifier.store.dictionary docs/sql.md
 
 .PHONY: test-unit
@@ -99,6 +100,10 @@ faults-long: $(VENV)/.ready ## Play the faults that the suite scales down in ful
 .PHONY: bench
 bench: $(VENV)/.ready ## Measure throughput, cost, latency and growth beside plain smtplib (ARGS="--only throughput --json figures.json")
 	$(BIN)/python -m bench $(ARGS)
+
+.PHONY: bench-rendering
+bench-rendering: $(VENV)/.ready ## Measure what a mail costs before it meets a server, beside the standard library (half a minute)
+	$(BIN)/python -m bench.rendering $(ARGS)
 
 .PHONY: mutations
 mutations: $(VENV)/.ready ## Break the program on purpose, promise by promise, and see the suite notice (minutes)

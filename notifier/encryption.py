@@ -1,4 +1,4 @@
-"""SMTP passwords at rest: Fernet, newest key first, each bound to its customer and host (reliability 9)."""
+"""SMTP passwords at rest: Fernet, newest key first, each bound to its customer and host (docs/security.md)."""
 
 from __future__ import annotations
 

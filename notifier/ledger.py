@@ -88,7 +88,6 @@ class Ledger:
         """Judge one mail; to be written with the next `write`."""
         verdict = classify(result)
         stamped = mail.id not in self._unstamped
-        # A released mail keeps the error of its last real attempt, unless the release itself tells of a fault.
         settlement = settle(
             verdict,
             attempts=mail.attempts + int(stamped),

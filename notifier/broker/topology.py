@@ -90,7 +90,7 @@ def ensure(url: str, topology: Topology) -> None:
 
 
 def ensure_on(connection: BlockingConnection, topology: Topology) -> None:
-    """Create what is missing, in the order of T10: a dead letter always finds its queue.
+    """Create what is missing, dead letters first: one always finds its queue.
 
     Equal objects stay untouched. Raises TopologyMismatch (exists with other arguments), BrokerRefused
     (no permission), ConfigurationError (missing while `declare` is false), BrokerUnavailable.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -47,6 +48,8 @@ Every key can also be given from elsewhere. Later wins:
 
 A value given both as `X` and as `X_FILE` is an error, and so is an unknown `NOTIFIER_…` name. No `.env` file is read.
 """
+
+_BOUND: Final = itemgetter(0)  # of a limit
 
 
 def reference() -> str:
@@ -103,11 +106,25 @@ def _meaning(section: str, key: str, field: FieldInfo) -> str:
 
 
 def _limits(field: FieldInfo) -> Iterator[str]:
+    """Yield the lowest and the highest value allowed: the tightest of all limits of the field."""
+    # Of equal bounds max and min take the first: the one that excludes the value itself.
+    lowest = max(
+        (*_bounds(field, "gt", "more than"), *_bounds(field, "ge", "at least")), key=_BOUND, default=None
+    )
+    highest = min(
+        (*_bounds(field, "lt", "less than"), *_bounds(field, "le", "at most")), key=_BOUND, default=None
+    )
+    for limit in (lowest, highest):
+        if limit is not None:
+            bound, words = limit
+            yield f"{words} {bound:g}" if isinstance(bound, float) else f"{words} {bound}"
+
+
+def _bounds(field: FieldInfo, name: str, words: str) -> Iterator[tuple[float, str]]:
     for limit in field.metadata:
-        for name, words in (("gt", "more than"), ("ge", "at least"), ("lt", "less than"), ("le", "at most")):
-            bound = getattr(limit, name, None)
-            if bound is not None:
-                yield f"{words} {bound:g}" if isinstance(bound, float) else f"{words} {bound}"
+        bound = getattr(limit, name, None)
+        if bound is not None:
+            yield bound, words
 
 
 def main(arguments: list[str]) -> int:

@@ -57,7 +57,8 @@ class Settlement(NamedTuple):
 
     `delay` is the seconds until a pending row is due again, None for a final one. `attempt_kept` false gives
     back the attempt the stamp counted; `ambiguous` true adds one to `ambiguous_count`. `expiry_reason` is the
-    reason a pending row gets should it expire before the next attempt; None: `expired`.
+    reason a pending row gets should it expire before the next attempt; None: `expired`. A pending row keeps its last
+    error where `message` is None.
     """
 
     status: Status
@@ -71,7 +72,7 @@ class Settlement(NamedTuple):
 
 
 def backoff(attempt: int, policy: RetryPolicy, chance: Callable[[], float]) -> float:
-    """Return the seconds after failed attempt `attempt` (from 1), section 5; `chance()` is in [0, 1)."""
+    """Return the seconds after failed attempt `attempt` (from 1); `chance()` is in [0, 1)."""
     delay = policy.backoff_initial
     for _ in range(attempt - 1):
         delay = min(delay * policy.backoff_factor, policy.backoff_max)

@@ -165,7 +165,7 @@ def _rule(candidate: Candidate, *, event_type: EventType, job_type: str, rules: 
 def _rules(
     candidate: Candidate, event_type: EventType, job_type: str, rules: Rules
 ) -> Iterator[tuple[Rule, bool]]:
-    """Contract section 4, points 1 to 4, in its order."""
+    """The first four rules of docs/contract.md, "Who gets a mail", in their order."""
     yield "inactive", not candidate.is_active
     yield "no_access", not candidate.has_access
     yield "role_not_allowed", event_type not in rules.types_for(candidate.role)

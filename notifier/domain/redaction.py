@@ -1,6 +1,7 @@
 """Takes secrets and addresses out of what is logged.
 
-How much of an address may show, and what counts as a secret, is decided here and nowhere else (reliability 9, "Logs").
+How much of an address may show, and what counts as a secret, is decided here and nowhere else
+(docs/security.md, Secrets).
 """
 
 from __future__ import annotations

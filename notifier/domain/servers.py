@@ -9,7 +9,7 @@ DEFAULT_SERVER_ID = 0  # the [smtp] section of the configuration; smtp_configs i
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SmtpServer:
-    """How to reach one server (contract sections 3 and 5).
+    """How to reach one server.
 
     `use_ssl` is implicit TLS, `use_tls` is required STARTTLS, neither is plaintext; never both.
     `version` changes whenever a setting does, so that pooled connections of old settings are not reused.

@@ -1,4 +1,4 @@
-"""What a customer's SMTP configuration may say (contract sections 3 and 7), whichever way it comes in."""
+"""What a customer's SMTP configuration may say, whichever way it comes in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Template sources become one flat text with inlined CSS, once per template (architecture, decision 6).
+"""Template sources become one flat text with inlined CSS, once per template (docs/why.md, Mails).
 
 Layout and body are joined as text at their `{% include "…" %}` lines, because premailer must see the whole page
 and cannot read Jinja. Jinja's tags are swapped for words or comments while it works, and swapped back after.

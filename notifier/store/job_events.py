@@ -104,7 +104,7 @@ def find(
     *,
     part: Slice = Slice(),  # noqa: B008 - frozen
 ) -> Page[EventSummary]:
-    """Return one page of the job events that match, newest first. A `job_id` alone reads the whole inbox."""
+    """Return one page of the job events that match, newest first."""
     query = _SUMMARY.where(*wanted.conditions()).order_by(inbox.c.received_at.desc(), inbox.c.id.desc())
     rows, total = rows_and_total(connection, query, part)
     items = tuple(EventSummary(**row._mapping) for row in rows)  # noqa: SLF001 - SQLAlchemy's public name

@@ -254,7 +254,7 @@ def test_a_tag_of_an_older_channel_settles_nothing_on_the_new_one(side: Side) ->
 
 
 def test_a_deleted_queue_is_noticed(side: Side) -> None:
-    """T3, F16."""
+    """F16."""
     link = side.open()
     link.subscribe(1)
     side.delete_queue()

@@ -69,7 +69,7 @@ def shape(element: lxml.html.HtmlElement) -> object:
 
 @pytest.mark.parametrize("sample", PROVEN, ids=lambda sample: sample.name)
 def test_inlining_once_gives_the_tree_of_inlining_every_page(sample: Sample) -> None:
-    """The proof of architecture decision 6: premailer on the template equals premailer on the rendered page."""
+    """Once is enough (docs/why.md, Mails): premailer on the template equals premailer on the rendered page."""
     colour = story.event_state(sample.document).colour
     sources = Sources(sample.mail_type, (TEMPLATES,))
     joined = compose.join("layout/page.html", sources, THEMES[colour])

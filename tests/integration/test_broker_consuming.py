@@ -174,7 +174,7 @@ def test_a_deleted_queue_is_declared_again_and_consumed(broker: BrokerObjects) -
 
 
 def test_a_channel_closed_by_the_broker_is_noticed(broker: BrokerObjects) -> None:
-    """T2, F15: closed as an ack timeout closes it; pika itself says nothing."""
+    """F15: closed as an ack timeout closes it; pika itself says nothing."""
     link = open_link(broker.url, broker.topology, heartbeat=30)
     assert isinstance(link, PikaLink)
     link.subscribe(1)
@@ -185,7 +185,7 @@ def test_a_channel_closed_by_the_broker_is_noticed(broker: BrokerObjects) -> Non
 
 
 def test_a_message_that_kills_its_worker_dies_alone(broker: BrokerObjects) -> None:
-    """T8, F20: each death drops the connection as a killed process does."""
+    """F20: each death drops the connection as a killed process does."""
 
     class Killed(BaseException):
         pass
@@ -215,7 +215,7 @@ def test_a_message_that_kills_its_worker_dies_alone(broker: BrokerObjects) -> No
 
 
 def test_an_outage_of_the_database_costs_one_return_and_the_link_stays(broker: BrokerObjects) -> None:
-    """D8, F22: given back once, then again in order on the same connection."""
+    """F22: given back once, then again in order on the same connection."""
     worker = Worker(broker.url, broker)
     worker.database_away.set()
     broker.publish(*numbers(20))
@@ -229,7 +229,6 @@ def test_an_outage_of_the_database_costs_one_return_and_the_link_stays(broker: B
 
 
 def test_an_idle_worker_stops_at_its_next_turn(broker: BrokerObjects) -> None:
-    """D11."""
     worker = Worker(broker.url, broker)
     with working(worker):
         assert broker.waits_for(lambda: worker.consuming)

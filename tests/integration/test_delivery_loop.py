@@ -468,7 +468,6 @@ def test_a_broken_customer_template_is_told_by_the_row_that_was_sent_all_the_sam
 
 
 def test_a_stop_lets_the_mail_in_hand_end_and_releases_the_rest(bench: Bench) -> None:
-    """D11."""
     bench.mails(4)
 
     def stop() -> Reply:

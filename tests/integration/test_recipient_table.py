@@ -131,7 +131,7 @@ USERS = [
 
 
 def expected_rule(user: User, event_type: EventType) -> Rule | None:
-    """Contract section 4 as a decision table; None where nothing is kept for the user alone."""
+    """docs/contract.md, "Who gets a mail", as a decision table; None where nothing is kept for the user alone."""
     if not (user.active and user.access):
         return None
     is_default = user.role == "admin" and event_type == "job_failed"

@@ -212,7 +212,7 @@ def test_any_2yz_after_the_dot_is_success() -> None:
     ids=["500", "421", "drop", "hang"],
 )
 def test_a_bad_quit_changes_nothing(action: Action) -> None:
-    """F30, T13: what follows the 250 is not part of the result."""
+    """F30: what follows the 250 is not part of the result."""
     with SmtpServer() as server:
         server.on("quit", action)
         session = Session.open(settings(server.port), policy=OPEN_POLICY, deadlines=SHORT)

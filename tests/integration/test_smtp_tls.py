@@ -231,7 +231,6 @@ def test_a_wrong_password_is_tried_once_and_is_a_configuration_fault(mechanism: 
 
 
 def test_a_login_that_fails_for_now_is_not_taken_for_a_wrong_password() -> None:
-    """T16"""
     with SmtpServer(Options(mechanisms=("PLAIN",))) as server:
         server.on("auth", say("454 4.7.0 temporary authentication failure"))
         fault = _fault(server)

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench import measuring, stage
+from bench import measuring, rendering, stage
+from notifier import resources
+from notifier.rendering.renderer import Renderer
+from tests.golden.states import SITE, samples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,3 +39,12 @@ def test_a_mail_that_did_not_come_or_is_another_stops_the_bench(tmp_path: Path) 
     )
     with pytest.raises(RuntimeError, match="not the mail it should be"):
         stage.check_mails(tmp_path, [customer])
+
+
+def test_the_cost_of_a_mail_is_told_step_by_step_and_beside_the_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rendering, "_RUNS", 1)
+    sample = next(one for one in samples() if one.name == "job_failed-typical")
+    found = rendering.cost(Renderer(resources.path("templates"), SITE), sample)
+    assert list(found) == ["mail", "octets", "render", "encode", "assemble", "library"]

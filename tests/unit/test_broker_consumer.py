@@ -128,7 +128,7 @@ def test_a_rejected_message_goes_to_the_dead_letter_queue_and_its_neighbours_do_
 
 
 def test_the_first_message_after_a_connect_comes_alone_then_the_prefetch_is_full(broker: FakeBroker) -> None:
-    """D7."""
+    """That one may be what killed the process before; it takes no neighbour along."""
     broker.publish(*bodies(120))
     rig = Rig(broker, enough=lambda: len(broker.acked) == 120)
     rig.run()
@@ -154,7 +154,7 @@ def test_a_prefetch_of_one_needs_no_second_subscription(broker: FakeBroker) -> N
 
 
 def test_a_message_that_kills_the_process_dies_alone(broker: FakeBroker) -> None:
-    """T8, F20: dead after 21 deliveries, and no neighbour is."""
+    """F20: dead after 21 deliveries, and no neighbour is."""
     broker.publish(*bodies(100))
     deaths = 0
 
@@ -180,7 +180,7 @@ def test_a_message_that_kills_the_process_dies_alone(broker: FakeBroker) -> None
 
 
 def test_an_outage_of_the_database_counts_one_return_per_message_and_none_is_lost(broker: FakeBroker) -> None:
-    """D8, F22."""
+    """F22."""
     broker.publish(*bodies(80))
     rig = Rig(broker, enough=lambda: len(broker.acked) == 80)
     returns: dict[bytes, int] = {}
@@ -337,7 +337,6 @@ def test_a_link_lost_while_a_batch_is_worked_on_costs_only_a_redelivery(broker: 
 
 
 def test_reconnecting_waits_longer_each_time_up_to_thirty_seconds_and_never_ends(broker: FakeBroker) -> None:
-    """D5."""
     broker.connect_faults.extend(BrokerUnavailable("connection refused") for _ in range(9))
     rig = Rig(broker, enough=lambda: len(broker.links) == 1)
     rig.run()
@@ -379,7 +378,7 @@ def test_after_a_link_that_worked_the_first_wait_is_short_again(broker: FakeBrok
     ],
 )
 def test_a_fault_that_only_a_person_can_mend_ends_the_start(broker: FakeBroker, fault: Exception) -> None:
-    """D5, F19."""
+    """F19."""
     broker.connect_faults.append(fault)
     rig = Rig(broker, enough=lambda: False)
     with pytest.raises(type(fault)):
@@ -412,7 +411,6 @@ def test_a_queue_that_comes_back_with_other_arguments_ends_the_worker(broker: Fa
 
 
 def test_a_stop_finishes_the_batch_in_hand_and_gives_the_rest_back_untried(broker: FakeBroker) -> None:
-    """D11."""
     broker.publish(*bodies(51))
     list(broker.ready)[50].returns = 1  # travels alone, so it is still held when the stop comes
     rig = Rig(broker, enough=lambda: False)
@@ -448,7 +446,7 @@ def test_a_stop_while_the_database_is_away_ends_the_pause(broker: FakeBroker) ->
 
 @given(st.lists(st.booleans(), max_size=60), st.integers(1, 50))
 def test_batches_keep_the_order_and_isolate_what_came_back(flags: list[bool], prefetch: int) -> None:
-    """D7, for every pattern of redelivered messages."""
+    """For every pattern of redelivered messages."""
     held = [
         Held(message=BrokerMessage(body=b"", redelivered=flag), tag=tag, channel=1)
         for tag, flag in enumerate(flags, start=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tokenize
 from pathlib import Path
 
 import click
@@ -65,6 +66,8 @@ UNRUN = {
     ): "takes a quarter of an hour and judges the machine; tests/unit/test_bench.py holds its parts",
     ("docs/security.md", "sql"): "the logins are the site's own; what each role may do has tests of its own",
 }
+
+SOURCES = sorted(path for folder in ("notifier", "tests", "bench") for path in (ROOT / folder).rglob("*.py"))
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -152,6 +155,45 @@ def test_every_fault_names_a_test_that_exists() -> None:
     for file, name in named:
         path = ROOT / (file if "/" in file else f"tests/acceptance/{file}")
         assert f"\ndef {name or 'test_'}" in path.read_text("utf-8"), f"{file}::{name}"
+
+
+def _codes(text: str) -> set[str]:
+    """The codes of faults and bad inputs in a text (F12, B3); a range stands for all that are in it."""
+    found: set[str] = set()
+    for kind, first, last in re.findall(r"\b([BF])([1-9]\d?)(?:[-\u2013]\1([1-9]\d?))?\b", text):
+        found.update(f"{kind}{number}" for number in range(int(first), int(last or first) + 1))
+    return found
+
+
+def test_a_range_of_codes_stands_for_each_of_them() -> None:
+    assert _codes("B9\u2013B11, B21; F3: see B47-B48, 0xB1, F0") == {
+        "B9",
+        "B10",
+        "B11",
+        "B21",
+        "F3",
+        "B47",
+        "B48",
+    }
+
+
+def test_every_code_of_a_fault_or_a_bad_input_is_explained() -> None:
+    known = _codes(RELIABILITY)
+    assert len(known) > 90
+    for path in SOURCES:
+        assert _codes(path.read_text("utf-8")) - known == set(), path
+
+
+def test_no_comment_and_no_docstring_speaks_in_codes_that_no_document_explains() -> None:
+    """What a reader cannot look up is said in words, or by the name and heading of a document."""
+    told = re.compile(
+        r"\b[DT]\d{1,2}\b|\b(?i:architecture|reliability|contract),? (?:sections? |decision )?\d"
+    )
+    for path in SOURCES:
+        with path.open("rb") as source:
+            for token in tokenize.tokenize(source.readline):
+                if token.type == tokenize.COMMENT or token.string.startswith('"""'):
+                    assert not told.search(token.string), f"{path.name}:{token.start[0]}: {token.string}"
 
 
 def test_every_failure_reason_is_explained_and_no_other() -> None:

@@ -72,7 +72,7 @@ PREFERENCES = {
 def expected_rule(
     *, role: Role, preference: str, event_type: EventType, active: bool, access: bool, address: bool
 ) -> Rule:
-    """Contract section 4 once more, as a plain decision table."""
+    """docs/contract.md, "Who gets a mail", once more, as a plain decision table."""
     if not active:
         return "inactive"
     if not access:
