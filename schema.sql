@@ -558,6 +558,41 @@ END $$;
 COMMENT ON FUNCTION read_audience(bigint[], json) IS
     'Internal: customers with the state of their servers, their users per role, and who might get mails about events.';
 
+-- Whoever lowers a lane waits for the claim that holds it, which is a moment. A lane that is held for longer, by a
+-- transaction that somebody left open, is left to repair_lanes: what the caller came to write must not depend on it.
+-- The lanes are taken in their order, so that two callers wait for each other instead of deadlocking.
+CREATE FUNCTION lower_lanes(
+    p_customers bigint[],
+    p_due timestamptz[]    -- of each customer: when its next mail is due
+) RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT SET lock_timeout = '200ms'
+    SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    v_place integer;
+BEGIN
+    BEGIN
+        WITH lane AS (
+            SELECT l.customer_id, greatest(w.due, b.open_until) AS due
+            FROM delivery_lanes l
+            JOIN smtp_breakers b USING (server_id)
+            JOIN unnest(p_customers, p_due) AS w (customer_id, due) USING (customer_id)
+            WHERE l.customer_id = ANY (p_customers) ORDER BY l.customer_id FOR UPDATE OF l
+        )
+        UPDATE delivery_lanes l SET next_due_at = least(l.next_due_at, lane.due)
+        FROM lane WHERE l.customer_id = lane.customer_id;
+        RETURN;
+    EXCEPTION WHEN lock_not_available THEN
+        IF cardinality(p_customers) = 1 THEN
+            RETURN;
+        END IF;
+    END;
+    FOR v_place IN SELECT w.place FROM unnest(p_customers) WITH ORDINALITY AS w (customer_id, place) ORDER BY w.customer_id
+    LOOP
+        PERFORM lower_lanes(p_customers[v_place:v_place], p_due[v_place:v_place]);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION lower_lanes(bigint[], timestamptz[]) IS
+    'Internal: makes lanes due, except those that somebody''s open transaction holds.';
+
 -- No two of the events have the same identity. Rows are written in its order, so that two workers with the same events
 -- wait for each other instead of deadlocking. The lanes come last and in the order of customers: a claim holds a lane for
 -- a moment, and whoever lowers it after that lowers what the claim left.
@@ -598,13 +633,9 @@ BEGIN
         (SELECT array_agg(DISTINCT a.customer_id) FROM added a)
     INTO v_stored, v_customers;
 
-    WITH lane AS (
-        SELECT l.customer_id, greatest(now(), b.open_until) AS due
-        FROM delivery_lanes l JOIN smtp_breakers b USING (server_id)
-        WHERE l.customer_id = ANY (v_customers) ORDER BY l.customer_id FOR UPDATE OF l
-    )
-    UPDATE delivery_lanes l SET next_due_at = least(l.next_due_at, lane.due)
-    FROM lane WHERE l.customer_id = lane.customer_id;
+    IF v_customers IS NOT NULL THEN
+        PERFORM lower_lanes(v_customers, array_fill(now(), ARRAY[cardinality(v_customers)]));
+    END IF;
 
     IF coalesce(cardinality(v_stored), 0) < json_array_length(p_events) THEN
         RETURN QUERY
@@ -634,8 +665,8 @@ CREATE FUNCTION claim_batch(
 ) RETURNS TABLE (
     id bigint, job_event_id bigint, attempts integer, ambiguous_count integer, recipient_email text, recipient_key text,
     event_type text, rule text, subject text, message_id text, job_id bigint, compliance_result_id bigint,
-    created_at timestamptz, reader_timezone text, customer_id bigint, customer_name text, customer_timezone text,
-    locale text, server_id bigint, config_version text, proven boolean, needs_success boolean, more boolean,
+    created_at timestamptz, reader_timezone text, customer_id bigint, trace_id text, customer_name text,
+    customer_timezone text, locale text, server_id bigint, config_version text, proven boolean, needs_success boolean, more boolean,
     payload jsonb
 ) LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_sort = off
     SET plan_cache_mode = force_generic_plan AS $$
@@ -706,8 +737,8 @@ BEGIN
         SELECT p_token, v_server, array_agg(n.id) FROM claimed n HAVING count(*) > 0
     )
     SELECT n.id, n.job_event_id, n.attempts, n.ambiguous_count, n.recipient_email, n.recipient_key, n.event_type, n.rule,
-        n.subject, n.message_id, n.job_id, n.compliance_result_id, n.created_at, u.timezone, c.id, c.name, c.timezone,
-        c.locale, v_server, s.updated_at::text,
+        n.subject, n.message_id, n.job_id, n.compliance_result_id, n.created_at, u.timezone, c.id, n.trace_id, c.name,
+        c.timezone, c.locale, v_server, s.updated_at::text,
         v_breaker.proven,
         v_breaker.failures > 0 OR v_breaker.refusals > 0 OR v_breaker.trips > 0 OR NOT v_breaker.proven,
         -- may there be work for another claim, of this customer or of others?
@@ -759,9 +790,12 @@ CREATE FUNCTION record_batch(p_token uuid, p_verdicts json) RETURNS SETOF bigint
 LANGUAGE plpgsql SET search_path FROM CURRENT SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     v_ids bigint[];
+    v_done bigint[];
+    v_customers bigint[];
+    v_due timestamptz[];
 BEGIN
     SELECT array_agg(v.id) INTO v_ids FROM json_to_recordset(p_verdicts) AS v (id bigint);
-    RETURN QUERY WITH done AS (
+    WITH done AS (
         UPDATE notification_events n
         SET status = v.status, failure_reason = v.failure_reason,
             error_message = CASE WHEN v.status = 'pending' THEN coalesce(v.message, n.error_message) ELSE v.message END,
@@ -776,25 +810,31 @@ BEGIN
                                    ELSE n.next_attempt_at END,
             sent_at = CASE WHEN v.status = 'sent' THEN now() END,
             finished_at = CASE WHEN v.status <> 'pending' THEN now() END,
+            lost_claims = 0, -- its worker lived to tell
             lock_token = NULL, locked_by = NULL, lease_until = NULL, handoff_at = NULL
         FROM json_to_recordset(p_verdicts) AS v (id bigint, status text, failure_reason text, delay float8, message text,
             code integer, enhanced_code text, response text, attempt_kept boolean, ambiguous boolean, expiry_reason text,
             note text)
         WHERE n.id = ANY (v_ids) AND n.id = v.id AND n.lock_token = p_token
         RETURNING n.id, n.customer_id, n.status, n.next_attempt_at
-    ), lane AS (
-        UPDATE delivery_lanes l SET next_due_at = least(l.next_due_at, greatest(d.due, b.open_until))
-        FROM (SELECT f.customer_id, min(f.next_attempt_at) AS due FROM done f WHERE f.status = 'pending' GROUP BY 1) d,
-            smtp_breakers b
-        WHERE l.customer_id = d.customer_id AND b.server_id = l.server_id
+    ), due AS (
+        SELECT f.customer_id, min(f.next_attempt_at) AS at FROM done f WHERE f.status = 'pending' GROUP BY 1
     )
-    SELECT f.id FROM done f;
+    SELECT (SELECT array_agg(f.id) FROM done f), (SELECT array_agg(d.customer_id ORDER BY d.customer_id) FROM due d),
+        (SELECT array_agg(d.at ORDER BY d.customer_id) FROM due d)
+    INTO v_done, v_customers, v_due;
+    IF v_customers IS NOT NULL THEN
+        PERFORM lower_lanes(v_customers, v_due);
+    END IF;
     PERFORM end_batches(ARRAY[p_token]);
+    RETURN QUERY SELECT unnest(v_done);
 END $$;
 COMMENT ON FUNCTION record_batch(uuid, json) IS
     'Internal: writes what became of mails of a batch, frees their rows, and returns which of them were still held.';
 
 CREATE FUNCTION release_batch(p_token uuid) RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    v_customers bigint[];
 BEGIN
     WITH done AS (
         UPDATE notification_events n SET lock_token = NULL, locked_by = NULL, lease_until = NULL
@@ -802,9 +842,10 @@ BEGIN
           AND n.lock_token = p_token AND n.handoff_at IS NULL
         RETURNING n.customer_id
     )
-    UPDATE delivery_lanes l SET next_due_at = least(l.next_due_at, greatest(now(), b.open_until))
-    FROM (SELECT DISTINCT f.customer_id FROM done f) d, smtp_breakers b
-    WHERE l.customer_id = d.customer_id AND b.server_id = l.server_id;
+    SELECT array_agg(DISTINCT f.customer_id) INTO v_customers FROM done f;
+    IF v_customers IS NOT NULL THEN
+        PERFORM lower_lanes(v_customers, array_fill(now(), ARRAY[cardinality(v_customers)]));
+    END IF;
     PERFORM end_batches(ARRAY[p_token]);
 END $$;
 COMMENT ON FUNCTION release_batch(uuid) IS 'Internal: frees the rows of a batch that was never stamped.';

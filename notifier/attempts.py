@@ -51,6 +51,7 @@ class Attempts:
             event_type=mail.event_type,
             recipient_email=mail.recipient_email,
             message_id=mail.message_id,
+            trace_id=mail.trace_id,
             attempt=mail.attempts + 1,
             result=verdict.kind.value,
             failure_reason=settlement.failure_reason,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from notifier.domain import unsubscribe
 from notifier.domain.bodies import encode_body
 from notifier.domain.errors import HeaderInjection, InvalidAddress, RenderError, SmtpFault
-from notifier.domain.event_texts import read_traceparent
 from notifier.domain.headers import mailbox
 from notifier.domain.mail import Outgoing, pieces
 from notifier.domain.mail_headers import MailFacts
@@ -44,7 +43,6 @@ class _Shared(NamedTuple):
 
     encoded: EncodedBody
     note: str | None
-    trace_id: str | None
 
 
 class Composer:
@@ -73,7 +71,7 @@ class Composer:
         _check_sender(sender)
         try:
             body = self._body(mail, batch, sender.reply_to_email)
-            facts = self._facts(mail, batch, sender, body.trace_id)
+            facts = self._facts(mail, batch, sender)
             made = pieces(facts, body.encoded, self._unsubscribe_url(mail))
         except RenderError as exc:
             raise _cannot(FaultCause.RENDER_ERROR, str(exc)) from exc
@@ -108,18 +106,17 @@ class Composer:
         customer = Customer(
             id=batch.customer_id, name=batch.customer_name, locale=batch.locale, timezone=batch.timezone
         )
-        document = batch.document(mail)
-        body = self._renderer.body(document, customer, reader, contact=contact, unsubscribe=self._personal)
-        # The document is as published: a broken trace context costs no alarm, and never reaches a header.
-        traceparent = read_traceparent(document.get("traceparent"))
-        made = _Shared(encode_body(body), body.note, traceparent.split("-")[1] if traceparent else None)
+        body = self._renderer.body(
+            batch.document(mail), customer, reader, contact=contact, unsubscribe=self._personal
+        )
+        made = _Shared(encode_body(body), body.note)
         with self._lock:
             self._bodies[(*place, None if body.reasons else reader.rule)] = made
             if len(self._bodies) > _KEPT_BODIES:
                 self._bodies.popitem(last=False)
         return made
 
-    def _facts(self, mail: Mail, batch: Batch, sender: SmtpServer, trace_id: str | None) -> MailFacts:
+    def _facts(self, mail: Mail, batch: Batch, sender: SmtpServer) -> MailFacts:
         return MailFacts(
             mail_type=mail.event_type,
             product=self._site.product,
@@ -134,7 +131,7 @@ class Composer:
             date=self._now(),
             job_id=mail.job_id,
             compliance_result_id=mail.compliance_result_id,
-            trace_id=trace_id,
+            trace_id=mail.trace_id,
             rule=mail.rule,
         )
 

@@ -42,6 +42,7 @@ class Mail(NamedTuple):
     created_at: datetime
     reader_timezone: str | None
     customer_id: int
+    trace_id: str | None
 
 
 _OF_A_MAIL = len(Mail._fields)  # columns; those behind them are the batch's, and the document
@@ -77,8 +78,8 @@ class Batch:
 
 _CLAIM = """
 SELECT id, job_event_id, attempts, ambiguous_count, recipient_email, recipient_key, event_type, rule, subject,
-    message_id, job_id, compliance_result_id, created_at, reader_timezone, customer_id, customer_name,
-    customer_timezone, locale, server_id, config_version, proven, needs_success, more, payload::text
+    message_id, job_id, compliance_result_id, created_at, reader_timezone, customer_id, trace_id,
+    customer_name, customer_timezone, locale, server_id, config_version, proven, needs_success, more, payload::text
 FROM claim_batch(%(token)s::uuid, %(worker)s, %(lease)s * interval '1 second', %(limit)s, %(connections)s,
     %(unproven)s, %(alone)s, %(slow)s::jsonb)
 """

@@ -54,17 +54,11 @@ WITH held AS (
         lock_token = NULL, locked_by = NULL, lease_until = NULL, handoff_at = NULL
     FROM judged j WHERE n.id = j.id
     RETURNING n.id, n.customer_id, n.status, n.failure_reason, n.next_attempt_at, j.stamped
-), lanes AS (
-    SELECT l.customer_id, greatest(d.due, b.open_until) AS due
-    FROM (SELECT customer_id, min(next_attempt_at) AS due FROM done WHERE status = 'pending' GROUP BY 1) d
-    JOIN delivery_lanes l USING (customer_id) JOIN smtp_breakers b USING (server_id)
-    ORDER BY l.customer_id FOR UPDATE OF l
-), lowered AS (
-    UPDATE delivery_lanes l SET next_due_at = least(l.next_due_at, w.due) FROM lanes w
-    WHERE l.customer_id = w.customer_id
 )
-SELECT stamped, failure_reason, count(*) AS mails FROM done GROUP BY 1, 2
+SELECT customer_id, stamped, failure_reason, count(*) AS mails, min(next_attempt_at) AS due FROM done GROUP BY 1, 2, 3
 """
+
+_LOWER_LANES = "SELECT lower_lanes(%(customers)s::bigint[], %(due)s::timestamptz[])"
 
 _END_BATCHES = "SELECT end_batches(ARRAY(SELECT token FROM delivery_batches))"
 
@@ -167,6 +161,12 @@ def take_back(
         "lost_again": LOST_AGAIN_SECONDS,
     }
     rows = connection.exec_driver_sql(_TAKE_BACK, parameters).all()
+    due = {
+        customer: min(row.due for row in rows if row.customer_id == customer)
+        for customer in {row.customer_id for row in rows if row.failure_reason is None}
+    }
+    if due:
+        connection.exec_driver_sql(_LOWER_LANES, {"customers": list(due), "due": list(due.values())})
     connection.exec_driver_sql(_END_BATCHES)
     failed: Counter[FailureReason] = Counter()
     for row in rows:
