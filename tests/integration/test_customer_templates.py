@@ -25,6 +25,7 @@ from notifier.rendering.renderer import Renderer
 from notifier.rendering.site import Customer, Reader
 from notifier.rendering.themes import THEMES
 from tests.golden.states import SITE, samples
+from tests.support.descriptors import crowded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -210,6 +211,17 @@ def test_a_killed_workshop_is_replaced(templates: Path, renderer: Renderer) -> N
     process.kill()
     process.wait()
     assert "Our own words" in mail(renderer).html
+
+
+def test_own_templates_are_used_however_many_files_the_worker_has_open(templates: Path) -> None:
+    """A connection to a server is one: a thousand of them kept every customer from his own templates."""
+    give(templates, 7, "job_failed/body.html", OWN)
+    with crowded():
+        renderer = Renderer(templates, SITE)
+        body = mail(renderer)
+        renderer.close()
+    assert body.note is None
+    assert "Our own words" in body.html
 
 
 def test_a_brand_names_the_sender_the_subject_the_contact_and_the_colours(
