@@ -26,6 +26,7 @@ from notifier.rendering.site import Customer, Reader
 from notifier.rendering.themes import THEMES
 from tests.golden.states import SITE, samples
 from tests.support.descriptors import crowded
+from tests.support.reference_mail import personal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +88,7 @@ def test_a_customers_body_stands_in_the_built_in_layout(templates: Path, rendere
     assert "Our own words: Config backup #4812 failed on all 24 devices" in own.html
     assert own.note is None
     assert UNSUBSCRIBE_PLACEHOLDER in own.html
-    assert own.text == other.personal(UNSUBSCRIBE_PLACEHOLDER, READER.rule)[0], (
+    assert own.text == personal(other, UNSUBSCRIBE_PLACEHOLDER, READER.rule)[0], (
         "a part that was not replaced is the built-in one"
     )
     assert "Our own words" not in other.html
