@@ -3,21 +3,24 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from notifier.domain.errors import SmtpFault
 from notifier.domain.outcomes import Kind, classify
 from notifier.domain.vocabulary import FaultCause, Phase
-from notifier.smtp.session import Session
-from tests.support.smtp_client import OPEN_POLICY, PATIENT, SHORT, mail, outgoing, send, settings
+from tests.support.smtp_client import PATIENT, SHORT, connected, mail, outgoing, send, settings
 from tests.support.smtp_script import pause
 from tests.support.smtp_server import Options, SmtpServer
 from tests.support.tcp_proxy import TcpProxy
 
+if TYPE_CHECKING:
+    from notifier.smtp.session import Session
+
 
 def _open(proxy: TcpProxy, *, patient: bool = False) -> Session:
-    return Session.open(settings(proxy.port), policy=OPEN_POLICY, deadlines=PATIENT if patient else SHORT)
+    return connected(settings(proxy.port), deadlines=PATIENT if patient else SHORT)
 
 
 def _address(server: SmtpServer) -> tuple[str, int]:
@@ -86,7 +89,7 @@ def test_a_line_that_is_refused_behind_the_connect_is_no_attempt() -> None:
 def test_a_thin_line_that_makes_progress_is_waited_for() -> None:
     """The text has a deadline without progress, not one for the whole."""
     with SmtpServer() as server, TcpProxy(_address(server), bandwidth=8_000_000) as proxy:
-        session = Session.open(settings(proxy.port), policy=OPEN_POLICY, deadlines=replace(PATIENT, body=1))
+        session = connected(settings(proxy.port), deadlines=replace(PATIENT, body=1))
         assert send(session, data=mail(body=b"x" * 12_000_000)).code == 250
         session.close()
     assert len(server.mails) == 1

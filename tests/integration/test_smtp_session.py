@@ -18,7 +18,17 @@ from notifier.domain.outcomes import Kind, classify
 from notifier.domain.vocabulary import FaultCause, Phase
 from notifier.smtp.connection import PhasedSMTP
 from notifier.smtp.session import Session
-from tests.support.smtp_client import OPEN_POLICY, PATIENT, SHORT, mail, opened, outgoing, send, settings
+from tests.support.smtp_client import (
+    OPEN_POLICY,
+    PATIENT,
+    SHORT,
+    connected,
+    mail,
+    opened,
+    outgoing,
+    send,
+    settings,
+)
 from tests.support.smtp_script import (
     Action,
     HangUp,
@@ -215,7 +225,7 @@ def test_a_bad_quit_changes_nothing(action: Action) -> None:
     """F30, T13: what follows the 250 is not part of the result."""
     with SmtpServer() as server:
         server.on("quit", action)
-        session = Session.open(settings(server.port), policy=OPEN_POLICY, deadlines=SHORT)
+        session = connected(settings(server.port), deadlines=SHORT)
         assert send(session).code == 250
         started = time.monotonic()
         session.close()
@@ -288,7 +298,7 @@ def test_a_fault_before_the_first_mail_is_no_attempt(
     with SmtpServer() as server:
         server.on(phase, action)
         with pytest.raises(SmtpFault) as caught:
-            Session.open(settings(server.port), policy=OPEN_POLICY, deadlines=SHORT)
+            connected(settings(server.port), deadlines=SHORT)
         server.wait_for(lambda: server.open_now == 0)
     verdict = classify(caught.value)
     assert (caught.value.phase, caught.value.cause) == (phase, cause)
@@ -299,7 +309,7 @@ def test_a_server_from_before_ehlo_gets_helo() -> None:
     with SmtpServer() as server:
         server.on("ehlo", say("502 5.5.1 unknown"), times=1)
         with opened(server) as session:
-            assert session.extensions == {}
+            assert session._smtp.esmtp_features == {}
             send(session)
     assert server.verbs()[:2] == ["EHLO", "HELO"]
 
@@ -308,7 +318,7 @@ def test_a_closed_port_is_a_connection_fault() -> None:
     with SmtpServer() as server:
         port = server.port
     with pytest.raises(SmtpFault) as caught:
-        Session.open(settings(port), policy=OPEN_POLICY)
+        connected(settings(port))
     assert caught.value.cause == FaultCause.REFUSED
     assert classify(caught.value).kind == Kind.CONNECTION
 
@@ -507,7 +517,7 @@ def test_a_reply_that_repeats_the_password_is_masked() -> None:
 
 def test_no_thread_is_left_waiting_for_a_server_that_went_away() -> None:
     with SmtpServer() as server:
-        session = Session.open(settings(server.port), policy=OPEN_POLICY, deadlines=SHORT)
+        session = connected(settings(server.port), deadlines=SHORT)
     with contextlib.suppress(SmtpFault):
         send(session)
     session.close()
