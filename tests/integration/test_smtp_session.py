@@ -225,11 +225,11 @@ def test_a_bad_quit_changes_nothing(action: Action) -> None:
     """F30, T13: what follows the 250 is not part of the result."""
     with SmtpServer() as server:
         server.on("quit", action)
-        session = connected(settings(server.port), deadlines=SHORT)
+        session = connected(settings(server.port), deadlines=replace(PATIENT, quit=0.3))
         assert send(session).code == 250
         started = time.monotonic()
         session.close()
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 20, "it does not wait for as long as for any other answer"
     assert not session.usable
     assert len(server.mails) == 1
 
@@ -419,19 +419,22 @@ def test_a_slow_reply_to_the_dot_is_told_once_and_then_waited_for() -> None:
 
 
 def test_a_server_that_reads_slowly_holds_nobody_beyond_the_time_of_a_mail() -> None:
+    """Each sip is progress, and takes a second by the clock of the session."""
+    now = 0.0
+
     def sip(conversation: Conversation) -> bool:
-        while conversation.sock.recv(20_000) and not server.stopping.wait(0.02):
-            pass
+        nonlocal now
+        while conversation.sock.recv(20_000) and now < 1000 and not server.stopping.wait(0.02):
+            now += 1
         raise HangUp
 
-    deadlines = replace(PATIENT, message=1.0)
     with SmtpServer(Options(receive_buffer=65_536)) as server:
         server.on("body", sip)
-        began = time.monotonic()
-        with opened(server, deadlines=deadlines) as session, pytest.raises(SmtpFault) as caught:
+        deadlines = replace(PATIENT, message=50)
+        session = connected(settings(server.port), deadlines=deadlines, clock=lambda: now)
+        with pytest.raises(SmtpFault) as caught:
             send(session, data=mail(body=b"x" * 24_000_000 + b"\r\n"))
     assert (caught.value.phase, caught.value.cause) == (Phase.BODY, FaultCause.TIMEOUT)
-    assert time.monotonic() - began < 3.0
 
 
 @pytest.mark.parametrize("use_tls", [True, False])
@@ -492,14 +495,22 @@ def test_another_thread_can_break_a_conversation_that_hangs(phase: Phase, kind: 
 
 
 def test_the_deadline_of_a_whole_mail_bounds_its_parts() -> None:
+    now = 0.0
+
+    def outlast_the_mail(_: Conversation) -> None:
+        """Answer in the end, lest a session that waits for it hangs."""
+        nonlocal now
+        now += 31
+        server.stopping.wait(10)
+
+    deadlines = replace(PATIENT, message=30)
+    assert deadlines.rcpt > 31
     with SmtpServer(Options(pipelining=False)) as server:
-        server.on("rcpt", hang())
-        with opened(server, deadlines=replace(PATIENT, message=0.2)) as session:
-            started = time.monotonic()
-            with pytest.raises(SmtpFault) as caught:
-                send(session)
-    assert caught.value.cause == FaultCause.TIMEOUT
-    assert time.monotonic() - started < 2
+        server.on("rcpt", outlast_the_mail)
+        session = connected(settings(server.port), deadlines=deadlines, clock=lambda: now)
+        with pytest.raises(SmtpFault) as caught:
+            send(session)
+    assert (caught.value.phase, caught.value.cause) == (Phase.RCPT, FaultCause.TIMEOUT)
 
 
 def test_a_reply_that_repeats_the_password_is_masked() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -86,10 +87,14 @@ def settings(
 
 
 def connected(
-    server: ServerSettings, *, policy: ConnectPolicy = OPEN_POLICY, deadlines: Deadlines = PATIENT
+    server: ServerSettings,
+    *,
+    policy: ConnectPolicy = OPEN_POLICY,
+    deadlines: Deadlines = PATIENT,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Session:
     """Return a ready session. Raises SmtpFault, with nothing left open."""
-    session = Session(server, policy=policy, deadlines=deadlines)
+    session = Session(server, policy=policy, deadlines=deadlines, clock=clock)
     session.connect()
     return session
 
