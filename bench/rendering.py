@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 from notifier import resources
 from notifier.domain.bodies import encode_body
-from notifier.domain.mail import assemble, reference
+from notifier.domain.mail import assemble
 from notifier.domain.mail_headers import MailFacts
 from notifier.rendering.renderer import Renderer
 from tests.golden.states import SERVER, SITE, UNSUBSCRIBE_LINK, Sample, samples
+from tests.support.reference_mail import reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -68,20 +68,13 @@ class Composer:
 
     def compose(self, mail: Mail, batch: Batch, sender: SmtpServer) -> Composed:
         """Return one mail, ready to leave. Raises SmtpFault in phase prepare for whatever makes that impossible."""
-        _check_sender(sender)
+        check_sender(sender)
         try:
             body = self._body(mail, batch, sender.reply_to_email)
             facts = self._facts(mail, batch, sender)
             made = pieces(facts, body.encoded, self._unsubscribe_url(mail))
-        except RenderError as exc:
-            raise _cannot(FaultCause.RENDER_ERROR, str(exc)) from exc
-        except HeaderInjection as exc:
-            raise _cannot(FaultCause.HEADER_INJECTION, str(exc)) from exc
-        except InvalidAddress as exc:
-            raise _cannot(FaultCause.INVALID_RECIPIENT, str(exc)) from exc
         except Exception as exc:
-            # Whatever breaks while making one mail must end that mail, not the thread that makes all others.
-            raise _cannot(FaultCause.RENDER_ERROR, f"{type(exc).__name__}: {exc}") from exc
+            raise unmade(exc) from exc
         composed = Composed(
             mail_from=sender.from_email,
             rcpt_to=mail.recipient_email,
@@ -147,8 +140,8 @@ class Composer:
         return self._site.link("unsubscribe", token=token)
 
 
-def _check_sender(sender: SmtpServer) -> None:
-    """Blame a bad sender on its setting, not on the recipient; plain SQL can write one (B24)."""
+def check_sender(sender: SmtpServer) -> None:
+    """Blame a bad sender on its setting, not on the recipient; plain SQL can write one (B24). Raises SmtpFault."""
     for setting, text in (("from_email", sender.from_email), ("reply_to_email", sender.reply_to_email)):
         try:
             if text:
@@ -156,6 +149,22 @@ def _check_sender(sender: SmtpServer) -> None:
         except InvalidAddress as exc:
             detail = f"{setting} of the SMTP configuration is no usable address: {exc}"
             raise _cannot(FaultCause.HEADER_INJECTION, detail) from exc
+
+
+def unmade(error: Exception) -> SmtpFault:
+    """Return the fault of a mail that broke while it was made, in phase prepare.
+
+    Whatever broke ends that mail, not the thread that makes all others: so also what nobody foresaw has one.
+    """
+    match error:
+        case RenderError():
+            return _cannot(FaultCause.RENDER_ERROR, str(error))
+        case HeaderInjection():
+            return _cannot(FaultCause.HEADER_INJECTION, str(error))
+        case InvalidAddress():
+            return _cannot(FaultCause.INVALID_RECIPIENT, str(error))
+        case _:
+            return _cannot(FaultCause.RENDER_ERROR, f"{type(error).__name__}: {error}")
 
 
 def _cannot(cause: FaultCause, detail: str) -> SmtpFault:

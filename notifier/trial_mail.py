@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from notifier.composing import check_sender, unmade
 from notifier.domain.bodies import encode_body
-from notifier.domain.errors import HeaderInjection, InvalidAddress, RenderError, SmtpFault
 from notifier.domain.mail import assemble
 from notifier.domain.mail_headers import MailFacts
-from notifier.domain.vocabulary import FaultCause, Phase
 from notifier.rendering.site import Customer
 from notifier.rendering.story import ServerFacts
 
@@ -51,7 +50,8 @@ class TrialMails:
         requested_by: str,
         now: datetime,
     ) -> TrialMail:
-        """Return the mail. Raises SmtpFault of the phase PREPARE."""
+        """Return the mail. Raises SmtpFault in phase prepare for whatever makes that impossible."""
+        check_sender(server)
         customer = Customer(
             id=account.customer_id, name=account.name, locale=account.locale, timezone=account.timezone
         )
@@ -82,8 +82,5 @@ class TrialMails:
                 date=now,
             )
             return TrialMail(subject=subject, data=assemble(headers, encode_body(body), None))
-        except RenderError as exc:
-            raise SmtpFault(phase=Phase.PREPARE, cause=FaultCause.RENDER_ERROR, detail=str(exc)) from exc
-        except (HeaderInjection, InvalidAddress) as exc:
-            # The recipient was checked: only from_email and reply_to_email are left, which plain SQL can write.
-            raise SmtpFault(phase=Phase.PREPARE, cause=FaultCause.HEADER_INJECTION, detail=str(exc)) from exc
+        except Exception as exc:
+            raise unmade(exc) from exc

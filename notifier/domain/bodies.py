@@ -60,16 +60,6 @@ class Body:
     note: str | None = None
     reasons: Mapping[Rule, Both] = field(default_factory=dict)
 
-    def personal(self, unsubscribe_url: str | None, rule: Rule | None = None) -> tuple[str, str]:
-        """Return the text and HTML as one recipient, chosen by `rule`, gets them."""
-        url = unsubscribe_url or ""
-        text = self.text.replace(UNSUBSCRIBE_PLACEHOLDER, url)
-        markup = self.html.replace(UNSUBSCRIBE_PLACEHOLDER, html.escape(url))
-        if rule is None or rule not in self.reasons:
-            return text, markup
-        reason = self.reasons[rule]
-        return text.replace(REASON_PLACEHOLDER, reason.text), markup.replace(REASON_PLACEHOLDER, reason.html)
-
 
 class Gap(NamedTuple):
     """A place between two pieces of an encoded body: for the reason or the link, in the text or the HTML."""
@@ -85,7 +75,6 @@ class EncodedBody:
     The first piece begins with the MIME headers and the blank line behind all headers.
     """
 
-    boundary: str
     pieces: tuple[bytes, ...]
     gaps: tuple[Gap, ...]
     reasons: Mapping[Rule, tuple[bytes, bytes]]
@@ -124,7 +113,6 @@ def encode_body(body: Body) -> EncodedBody:
         rule: (_sentence(reason.text), _sentence(reason.html)) for rule, reason in body.reasons.items()
     }
     return EncodedBody(
-        boundary=boundary,
         pieces=tuple(pieces),
         gaps=tuple(gaps),
         reasons=reasons,
@@ -153,11 +141,6 @@ def _mime_block(boundary: str) -> bytes:
         serialise((Header("MIME-Version", machine="1.0"), Header("Content-Type", machine=content_type)))
         + b"\r\n"
     )
-
-
-def canonical(content: str) -> str:
-    """Whatever separates lines becomes CRLF, with one at the very end."""
-    return "\r\n".join(content.splitlines()) + "\r\n"
 
 
 def _sentence(text: str) -> bytes:

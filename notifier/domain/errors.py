@@ -12,7 +12,7 @@ NotifierError
 ├── SecretUnreadable        a stored password cannot be decrypted with the keys we hold
 ├── DatabaseUnavailable     the database cannot do it now; the same call may work later
 │   └── SchemaDamaged       a table, column or function is missing; a worker that runs waits for it all the same
-├── DataRejected            the database refuses these values for good (SQLSTATE class 22 or 23)
+├── DataRejected            the database refuses these values for good, or the driver cannot write them
 ├── BrokerUnavailable       the broker cannot do it now
 │   ├── NotAccepted         it answered a published event with a nack
 │   └── ConfirmMissing      no confirm came: the event may or may not be on its queue

@@ -32,7 +32,7 @@ class Header(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The unfolded, undecoded value, as EmailMessage wants it."""
+        """The value, neither folded nor encoded."""
         words = self.words
         if self.quoted and words:
             words = '"' + words.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,23 +1,20 @@
 """A rendered body and the facts of one log row become the bytes of one mail.
 
-`reference` builds it with the standard library's EmailMessage and is what tests compare with. `assemble` builds the
-same mail in less than a hundredth of the time (`make bench-rendering`), of a body that was encoded once per event and
-of headers that are lines.
+The body was encoded once per event and headers are lines: the standard library's EmailMessage, which tests compare
+with, takes more than a hundred times as long (`make bench-rendering`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from email.message import EmailMessage
-from email.policy import SMTP
 from typing import TYPE_CHECKING
 
-from notifier.domain.bodies import canonical, encode_body, fill
+from notifier.domain.bodies import fill
 from notifier.domain.errors import HeaderInjection
-from notifier.domain.mail_headers import head, headers
+from notifier.domain.mail_headers import head
 
 if TYPE_CHECKING:
-    from notifier.domain.bodies import Body, EncodedBody
+    from notifier.domain.bodies import EncodedBody
     from notifier.domain.mail_headers import MailFacts
 
 
@@ -64,21 +61,6 @@ def pieces(facts: MailFacts, encoded: EncodedBody, unsubscribe_url: str | None) 
     for gap, piece in zip(encoded.gaps, encoded.pieces[1:], strict=True):
         parts += (fill(gap, encoded, rule=facts.rule, url=unsubscribe_url), piece)
     return tuple(parts)
-
-
-def reference(facts: MailFacts, body: Body, unsubscribe_url: str | None) -> EmailMessage:
-    """Return the same mail as the standard library builds it: slow, and the measure for `assemble`."""
-    encoded = encode_body(body)
-    message = EmailMessage(policy=SMTP.clone(max_line_length=78))
-    personal = body.personal(unsubscribe_url, facts.rule)
-    text, markup = (canonical(part).replace("\r\n", "\n") for part in personal)
-    message.set_content(text, cte="quoted-printable")
-    message.add_alternative(markup, subtype="html", cte="quoted-printable")
-    message.set_boundary(encoded.boundary)
-    # Only now: add_alternative moves every Content-… header it finds into the first part.
-    for header in headers(facts, encoded, unsubscribe_url):
-        message[header.name] = header.text
-    return message
 
 
 def _check_line_ends(data: bytes) -> None:

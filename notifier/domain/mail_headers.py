@@ -49,14 +49,8 @@ class MailFacts(
     rule: Rule | None = None
 
 
-def headers(facts: MailFacts, encoded: EncodedBody, unsubscribe_url: str | None) -> tuple[Header, ...]:
-    """Return every header but the MIME ones, in order, already cleaned."""
-    shared = _shared(facts, encoded)
-    return (*_first_headers(shared), *_personal_headers(facts, unsubscribe_url), *_last_headers(shared))
-
-
 def head(facts: MailFacts, encoded: EncodedBody, unsubscribe_url: str | None) -> bytes:
-    """Return the same as lines; what all mails of an event have in common is made once."""
+    """Return every header but the MIME ones, as lines; what all mails of an event have in common is made once."""
     first, last = _shared_blocks(_shared(facts, encoded))
     return b"".join((first, serialise(_personal_headers(facts, unsubscribe_url)), last))
 

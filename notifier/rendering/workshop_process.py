@@ -95,9 +95,10 @@ def bare_environment() -> dict[str, str]:
 def _line(source: IO[bytes], deadline: float) -> bytes:
     """Read one line. Raises TimeoutError or EOFError (an OSError and a ValueError to the caller)."""
     found = bytearray()
+    readable = select.poll()  # unlike select() it takes any descriptor; a busy worker has thousands open
+    readable.register(source, select.POLLIN)
     while not found.endswith(b"\n"):
-        ready, _, _ = select.select([source], [], [], max(0.0, deadline - time.monotonic()))
-        if not ready:
+        if not readable.poll(1000 * max(0.0, deadline - time.monotonic())):
             raise TimeoutError("no answer in time")
         chunk = os.read(source.fileno(), 65_536)
         if not chunk:

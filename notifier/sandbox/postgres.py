@@ -5,21 +5,20 @@ from __future__ import annotations
 import functools
 import os
 import secrets
-import shutil
 import signal
 import subprocess
-import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 import psycopg2
 
 from notifier.domain.errors import ConfigurationError
 from notifier.sandbox import containers, postgres_binaries, processes, ways
+from notifier.sandbox.private_server import PrivateServer
 from notifier.sandbox.processes import LOOPBACK, SandboxError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from notifier.sandbox.postgres_binaries import Account, Binaries
 
@@ -42,7 +41,7 @@ _COMMON = {
 _FAST = {"fsync": "off", "full_page_writes": "off"}
 
 
-class PostgresServer:
+class PostgresServer(PrivateServer):
     """A cluster of our own. The constructor makes and starts it; `directory` None means temporary.
 
     `durable` False switches fsync off, for tests: killing the server loses nothing, killing the machine may.
@@ -58,14 +57,9 @@ class PostgresServer:
         account: Account | None = None,
     ) -> None:
         self._account = account or postgres_binaries.usable_account()
-        self._temporary = directory is None
-        self._root = Path(tempfile.mkdtemp(prefix="notifier-postgres-")) if directory is None else directory
-        self._root.mkdir(parents=True, exist_ok=True)
+        super().__init__("postgres", directory=directory, source=f"a private cluster with {binaries.source}")
         self._data = self._root / "data"
-        self._log = self._root / "postgres.log"
         self._settings = _COMMON if durable else _COMMON | _FAST
-        self._process: processes.Supervised | None = None
-        self.source = f"a private cluster with {binaries.source}"
         try:
             self._binaries = self._prepare(binaries)
             (self.port,) = processes.free_ports(1)
@@ -120,21 +114,7 @@ class PostgresServer:
         """The URL of the database `postgres`, as the superuser."""
         return f"postgresql://{USER}:{self._password}@{LOOPBACK}:{self.port}/postgres"
 
-    @property
-    def running(self) -> bool:
-        """Whether the server process is alive."""
-        return self._process is not None and self._process.running
-
-    @property
-    def pid(self) -> int | None:
-        """The process id of the server, None while it is down."""
-        return self._process.pid if self._process is not None and self._process.running else None
-
-    def start(self) -> None:
-        """Start on the same data and port; return when connections are accepted. No effect while running."""
-        if self.running:
-            return
-        self._end()
+    def _launch(self) -> None:
         if not processes.wait_until(self._attempt, _START_SECONDS):
             msg = f"PostgreSQL in {self._root} did not start; its log ends:\n{processes.tail(self._log)}"
             raise SandboxError(msg)
@@ -178,42 +158,6 @@ class PostgresServer:
         if self._process is not None:
             self._process.stop(number=_SIGNALS[mode])
 
-    def kill(self) -> None:
-        """End the server with SIGKILL, as a crash would."""
-        if self._process is not None:
-            self._process.stop(number=signal.SIGKILL)
-
-    def _end(self) -> None:
-        if self._process is not None:
-            self._process.stop()
-            self._process = None
-
-    def close(self) -> None:
-        """Stop the server; remove its folder if it was temporary."""
-        self._end()
-        if self._temporary:
-            shutil.rmtree(self._root, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class GivenPostgres:
-    """A server that somebody else runs, or a container: it has a URL and cannot be killed by us."""
-
-    def __init__(self, url: str, *, source: str, close: Callable[[], None] | None = None) -> None:
-        self.url = url
-        self.source = source
-        self._close = close
-
-    def close(self) -> None:
-        """Remove the container; a server that was given is left alone."""
-        if self._close is not None:
-            self._close()
-
 
 def private(*, durable: bool, directory: Path | None = None) -> PostgresServer:
     """Start a private cluster with the wheel's or local programs. Raises ConfigurationError without any."""
@@ -226,7 +170,7 @@ def obtain(
     directory: Path | None = None,
     durable: bool,
     say: Callable[[str], None] = lambda _: None,
-) -> PostgresServer | GivenPostgres:
+) -> PostgresServer | ways.Given:
     """Return a PostgreSQL: the given URL, else a private cluster, else a container.
 
     A server that merely answers on this machine is never taken: it may be somebody's real one.
@@ -236,8 +180,8 @@ def obtain(
         problem = _problem(url)
         if problem is not None:
             raise ConfigurationError([f"the given PostgreSQL does not answer: {problem}"])
-        return GivenPostgres(url, source="the given URL")
-    order: list[ways.Way[PostgresServer | GivenPostgres]] = [
+        return ways.Given(url, source="the given URL")
+    order: list[ways.Way[PostgresServer | ways.Given]] = [
         *_private_ways(durable=durable, directory=directory),
         ways.Way(name="Docker", take=lambda: _container(say)),
         ways.Way(name="a server of yours", take=_ask_for_url),
@@ -257,12 +201,12 @@ def _private_ways(*, durable: bool, directory: Path | None) -> list[ways.Way[Pos
     ]
 
 
-def _ask_for_url() -> GivenPostgres:
+def _ask_for_url() -> ways.Given:
     msg = "give its URL (postgresql://user:password@host:port/database)"
     raise ways.Absent(msg)
 
 
-def _container(say: Callable[[str], None]) -> GivenPostgres:
+def _container(say: Callable[[str], None]) -> ways.Given:
     password = secrets.token_urlsafe(24)
     container = containers.run(_IMAGE, port=5432, environment={"POSTGRES_PASSWORD": password}, say=say)
     url = f"postgresql://{USER}:{password}@{container.host}:{container.port}/postgres"
@@ -271,7 +215,7 @@ def _container(say: Callable[[str], None]) -> GivenPostgres:
         container.close()
         msg = f"PostgreSQL in a container from {_IMAGE} does not answer: {problem}"
         raise SandboxError(msg)
-    return GivenPostgres(url, source=f"a container from {_IMAGE}", close=container.close)
+    return ways.Given(url, source=f"a container from {_IMAGE}", close=container.close)
 
 
 def _problem(url: str) -> str | None:

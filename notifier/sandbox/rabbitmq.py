@@ -19,20 +19,6 @@ if TYPE_CHECKING:
 _IMAGE = "rabbitmq:3-alpine"
 
 
-class GivenBroker:
-    """A broker that somebody else runs, or a container: it has a URL and cannot be killed by us."""
-
-    def __init__(self, url: str, *, source: str, close: Callable[[], None] | None = None) -> None:
-        self.url = url
-        self.source = source
-        self._close = close
-
-    def close(self) -> None:
-        """Remove the container; a broker that was given is left alone."""
-        if self._close is not None:
-            self._close()
-
-
 def obtain(
     *,
     url: str | None = None,
@@ -40,7 +26,7 @@ def obtain(
     apt_install: bool = True,
     cache: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
-) -> RabbitNode | GivenBroker:
+) -> RabbitNode | ways.Given:
     """Return a broker: the given URL, else a private node, else a container, else Debian's packages.
 
     A broker that merely answers on this machine is never taken: it may be somebody's real one. `apt_install`
@@ -51,10 +37,10 @@ def obtain(
         problem = amqp.problem(url)
         if problem is not None:
             raise ConfigurationError([f"the given RabbitMQ does not answer: {problem}"])
-        return GivenBroker(url, source="the given URL")
+        return ways.Given(url, source="the given URL")
 
     local, *packages = _private_ways(directory=directory, apt_install=apt_install, cache=cache, say=say)
-    order: list[ways.Way[RabbitNode | GivenBroker]] = [
+    order: list[ways.Way[RabbitNode | ways.Given]] = [
         local,
         ways.Way(name="Docker", take=lambda: _container(say)),
         *packages,
@@ -100,12 +86,12 @@ def _installed(say: Callable[[str], None], *, allowed: bool) -> Binaries:
     return rabbitmq_binaries.installed_by_apt(say)
 
 
-def _ask_for_url() -> GivenBroker:
+def _ask_for_url() -> ways.Given:
     msg = "give its URL (amqp://user:password@host:port/vhost)"
     raise ways.Absent(msg)
 
 
-def _container(say: Callable[[str], None]) -> GivenBroker:
+def _container(say: Callable[[str], None]) -> ways.Given:
     password = secrets.token_urlsafe(24)
     login = {"RABBITMQ_DEFAULT_USER": USER, "RABBITMQ_DEFAULT_PASS": password}
     container = containers.run(_IMAGE, port=5672, environment=login, say=say)
@@ -115,4 +101,4 @@ def _container(say: Callable[[str], None]) -> GivenBroker:
         container.close()
         msg = f"RabbitMQ in a container from {_IMAGE} does not answer: {problem}"
         raise SandboxError(msg)
-    return GivenBroker(url, source=f"a container from {_IMAGE}", close=container.close)
+    return ways.Given(url, source=f"a container from {_IMAGE}", close=container.close)

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import signal
-import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from notifier.sandbox import amqp, processes
+from notifier.sandbox.private_server import PrivateServer
 from notifier.sandbox.processes import LOOPBACK, SandboxError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from notifier.sandbox.rabbitmq_binaries import Binaries
 
 USER = "notifier"
 START_SECONDS = 60.0
-_STOP_SECONDS = 30.0
 _START_ATTEMPTS = 3
 _PORT_TAKEN = "eaddrinuse"
 
 
-class RabbitNode:
+class RabbitNode(PrivateServer):
     """A node of our own. The constructor makes and starts it; `directory` None means temporary.
 
     Nothing of a system's RabbitMQ leaks in or is touched: home, cookie, ports, epmd, logs, plugins and
@@ -32,12 +31,8 @@ class RabbitNode:
 
     def __init__(self, binaries: Binaries, *, directory: Path | None = None) -> None:
         self._binaries = binaries
-        self._temporary = directory is None
-        self._root = Path(tempfile.mkdtemp(prefix="notifier-rabbitmq-")) if directory is None else directory
-        (self._root / "home").mkdir(parents=True, exist_ok=True)
-        self._log = self._root / "rabbitmq.log"
-        self._process: processes.Supervised | None = None
-        self.source = f"a private node with {binaries.source}"
+        super().__init__("rabbitmq", directory=directory, source=f"a private node with {binaries.source}")
+        (self._root / "home").mkdir(exist_ok=True)
         try:
             self._password = self._kept_password()
             self._first_start()
@@ -85,21 +80,7 @@ class RabbitNode:
         """The AMQP URL of the virtual host `/`."""
         return f"amqp://{USER}:{self._password}@{LOOPBACK}:{self.port}/%2F"
 
-    @property
-    def running(self) -> bool:
-        """Whether the node's process is alive."""
-        return self._process is not None and self._process.running
-
-    @property
-    def pid(self) -> int | None:
-        """The process id of the Erlang machine, None while it is down."""
-        return self._process.pid if self._process is not None and self._process.running else None
-
-    def start(self) -> None:
-        """Start on the same data and port, and return when AMQP answers; no effect while running."""
-        if self.running:
-            return
-        self._end()
+    def _launch(self) -> None:
         epmd = [self._binaries.epmd, "-port", str(self._epmd_port), "-address", LOOPBACK]
         self._process = process = processes.Supervised(
             processes.dying_with_parent([str(self._binaries.server)], "TERM"),
@@ -156,7 +137,7 @@ class RabbitNode:
     def stop(self) -> None:
         """Stop in order: connections get 320 CONNECTION_FORCED, queues are written out."""
         if self._process is not None:
-            self._process.stop(timeout=_STOP_SECONDS)
+            self._process.stop()
 
     def remembers(self, queue: str, *, quorum: bool = True) -> bool:
         """Whether a durable queue is on disk and will survive `kill`.
@@ -177,22 +158,4 @@ class RabbitNode:
 
         A queue that was declared just before is lost or never answers again: wait for `remembers` first.
         """
-        if self._process is not None:
-            self._process.stop(number=signal.SIGKILL)
-
-    def _end(self) -> None:
-        if self._process is not None:
-            self._process.stop(timeout=_STOP_SECONDS)
-            self._process = None
-
-    def close(self) -> None:
-        """Stop the node; remove its folder if it was temporary."""
-        self._end()
-        if self._temporary:
-            shutil.rmtree(self._root, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        super().kill()

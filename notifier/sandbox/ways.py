@@ -29,6 +29,20 @@ class Service(Protocol):
         """Stop what was started for us and remove what was temporary; a given service is left alone."""
 
 
+class Given:
+    """A server that somebody else runs, or a container: it has a URL and cannot be killed by us."""
+
+    def __init__(self, url: str, *, source: str, close: Callable[[], None] | None = None) -> None:
+        self.url = url
+        self.source = source
+        self._close = close
+
+    def close(self) -> None:
+        """Remove the container; a server that was given is left alone."""
+        if self._close is not None:
+            self._close()
+
+
 class Absent(Exception):
     """This way does not exist on this machine; the text says why and how to get it."""
 

@@ -164,11 +164,6 @@ class Pool:
         """Whether `abort_all` was called."""
         return self._aborted
 
-    def counts(self) -> tuple[int, int]:
-        """Return how many sessions are in use and how many are free."""
-        with self._lock:
-            return len(self._taken), sum(map(len, self._free.values()))
-
     def _fresh_enough(self, session: Session) -> bool:
         now = self._clock()
         return (

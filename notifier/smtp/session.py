@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from notifier.domain.errors import SmtpFault
 from notifier.domain.replies import Reply, secret_forms
@@ -61,20 +61,6 @@ class Session:
             clock=clock,
         )
         self._transaction = Transaction(self._smtp, deadlines)
-
-    @classmethod
-    def open(
-        cls,
-        server: SmtpServer,
-        *,
-        policy: ConnectPolicy,
-        deadlines: Deadlines = DEADLINES,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> Self:
-        """Connect, secure and log in. Raises SmtpFault, with nothing left open."""
-        session = cls(server, policy=policy, deadlines=deadlines, clock=clock)
-        session.connect()
-        return session
 
     # -- opening ---------------------------------------------------------------------------------------------
 
@@ -193,11 +179,6 @@ class Session:
     def tls(self) -> tls.TlsFacts | None:
         """What TLS agreed on; None on a plain connection."""
         return tls.facts(self._smtp.sock)
-
-    @property
-    def extensions(self) -> dict[str, str]:
-        """The server's EHLO keywords in lower case, each with its parameters."""
-        return dict(self._smtp.esmtp_features)
 
     # -- mails -----------------------------------------------------------------------------------------------
 

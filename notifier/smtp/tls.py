@@ -23,7 +23,6 @@ class TlsFacts:
     subject: str
     issuer: str
     names: tuple[str, ...]
-    not_before: str
     not_after: str
 
     @property
@@ -83,7 +82,6 @@ def facts(sock: socket.socket | None) -> TlsFacts | None:
         subject=_name(certificate.get("subject")),
         issuer=_name(certificate.get("issuer")),
         names=tuple(str(entry[1]) for entry in _entries(certificate.get("subjectAltName"))),
-        not_before=str(certificate.get("notBefore", "")),
         not_after=str(certificate.get("notAfter", "")),
     )
 

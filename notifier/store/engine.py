@@ -43,8 +43,8 @@ def make_engine(
     At most pool_size connections are kept, and spare more opened in need. application shows up in
     pg_stat_activity. limits=False leaves the server's own time limits in force, for
     maintenance and migrations, which may take long. Every database error leaves as DatabaseUnavailable (now it
-    cannot, later it may; SchemaDamaged is a kind of it) or DataRejected (SQLSTATE class 22 or 23), never with the
-    statement's parameters.
+    cannot, later it may; SchemaDamaged is a kind of it) or DataRejected (SQLSTATE class 22 or 23, or a text that the
+    driver cannot write, such as one with a NUL), never with the statement's parameters.
     """
     engine = sa.create_engine(
         url,
@@ -73,16 +73,20 @@ def _translate(context: ExceptionContext) -> Exception | None:
     What ends the process, such as Ctrl-C in the middle of a query, is no fault of the database: None, it goes on.
     """
     original = context.original_exception
-    return _fault(original) if isinstance(original, Exception) else None
+    if not isinstance(original, Exception):
+        return None
+    return _fault(original, carried_out=context.statement is None)  # None: rows were being fetched
 
 
-def _fault(original: Exception) -> Exception:
-    """Return our error for one of the driver."""
+def _fault(original: Exception, *, carried_out: bool) -> Exception:
+    """Return our error for one of the driver; carried_out says whether the statement was, before that."""
     state = getattr(original, "pgcode", None)
     diagnostics = getattr(original, "diag", None)
     text = getattr(diagnostics, "message_primary", None) or " ".join(str(original).split())
     if isinstance(state, str) and state[:2] in _DATA_FAULTS:
         fault: Exception = DataRejected(f"the database refuses the data ({state}): {text}")
+    elif isinstance(original, ValueError) and not carried_out:  # UnicodeError is one
+        fault = DataRejected(f"the data cannot be written: {text}")
     elif state in _MISSING:
         fault = SchemaDamaged(f"{text} ({state})")
     else:
@@ -100,10 +104,12 @@ def plain_rows(
     autocommit or has begun its transaction: this does not begin one.
     """
     driver = connection.connection
+    carried_out = False
     try:
         cursor = driver.cursor()
         try:
             cursor.execute(statement, parameters)
+            carried_out = True
             return list(cursor.fetchall())
         finally:
             cursor.close()
@@ -111,7 +117,7 @@ def plain_rows(
         lost = driver.dbapi_connection is None or driver.dbapi_connection.closed
         if lost:
             connection.engine.dispose()  # whatever ended this connection ended those that lie idle
-        raise _fault(error) from error
+        raise _fault(error, carried_out=carried_out) from error
 
 
 class OwnConnection:

@@ -77,8 +77,9 @@ def _finish(attempt: extensions.connection) -> None:
     """Go on until connected, or until the time is over. Raises psycopg2.Error."""
     ends = time.monotonic() + _SECONDS
     while (state := attempt.poll()) != extensions.POLL_OK and (rest := ends - time.monotonic()) > 0:
-        reading, writing = ([attempt], []) if state == extensions.POLL_READ else ([], [attempt])
-        select.select(reading, writing, [], rest)
+        ready = select.poll()  # a new one each time: libpq may try another address with another socket
+        ready.register(attempt, select.POLLIN if state == extensions.POLL_READ else select.POLLOUT)
+        ready.poll(1000 * rest)
 
 
 def _libpq() -> ctypes.CDLL | None:

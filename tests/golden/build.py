@@ -13,6 +13,7 @@ from notifier.domain.mail import assemble
 from notifier.domain.mail_headers import MailFacts
 from notifier.rendering.renderer import Renderer
 from tests.golden.states import SITE, UNSUBSCRIBE_LINK
+from tests.support.reference_mail import personal
 
 if TYPE_CHECKING:
     from tests.golden.states import Sample
@@ -55,7 +56,7 @@ def build(sample: Sample) -> Mail:
         )
         url = UNSUBSCRIBE_LINK
     data = sample.document["data"]
-    text, html = body.personal(url, sample.reader.rule)
+    text, html = personal(body, url, sample.reader.rule)
     facts = MailFacts(
         mail_type=sample.mail_type,
         product=SITE.product,

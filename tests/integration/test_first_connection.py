@@ -15,6 +15,7 @@ import pytest
 from notifier.domain.errors import ConfigurationError, DatabaseUnavailable
 from notifier.store.engine import make_engine
 from notifier.store.first_connection import first_connection
+from tests.support.descriptors import crowded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,6 +70,15 @@ def test_a_refusal_is_known_by_its_sqlstate_whatever_the_language_of_the_server(
     ):
         connect(url)
     assert PASSWORD not in str(caught.value)
+
+
+def test_a_refusal_is_known_however_many_files_are_open() -> None:
+    with (
+        refusing("28P01", "no") as url,
+        crowded(),
+        pytest.raises(ConfigurationError, match=r"correct .*database\.url"),
+    ):
+        connect(url)
 
 
 @pytest.mark.parametrize("state", ["57P03", "53300", "55000", "08P01", "XX000"])

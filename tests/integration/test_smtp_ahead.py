@@ -13,7 +13,7 @@ from notifier.domain.outcomes import Kind, classify
 from notifier.domain.vocabulary import FaultCause, Phase
 from notifier.smtp.connection import PhasedSMTP
 from notifier.smtp.pool import ONE_BY_ONE_SECONDS, Pool
-from tests.support.smtp_client import OPEN_POLICY, SHORT, mail, opened, outgoing, settings
+from tests.support.smtp_client import OPEN_POLICY, SHORT, counts, mail, opened, outgoing, settings
 from tests.support.smtp_script import HangUp, hang, once_seen, say
 from tests.support.smtp_server import Options, SmtpServer
 
@@ -224,7 +224,7 @@ def test_a_session_with_an_envelope_out_is_closed_and_the_server_gets_no_mail() 
         session.send(ONE, following=TWO)
         assert session.usable
         pool.give(session)
-        assert pool.counts() == (0, 0)
+        assert counts(pool) == (0, 0)
         server.wait_for(lambda: server.open_now == 0)
     assert arrived(server) == ["one"]
     assert "QUIT" not in server.verbs()

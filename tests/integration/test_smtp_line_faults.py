@@ -1,23 +1,26 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import pytest
 
 from notifier.domain.errors import SmtpFault
 from notifier.domain.outcomes import Kind, classify
 from notifier.domain.vocabulary import FaultCause, Phase
-from notifier.smtp.session import Session
-from tests.support.smtp_client import OPEN_POLICY, PATIENT, SHORT, mail, outgoing, send, settings
+from tests.support.smtp_client import PATIENT, SHORT, connected, mail, outgoing, send, settings
 from tests.support.smtp_script import pause
 from tests.support.smtp_server import Options, SmtpServer
 from tests.support.tcp_proxy import TcpProxy
 
+if TYPE_CHECKING:
+    from notifier.smtp.session import Session
+
 
 def _open(proxy: TcpProxy, *, patient: bool = False) -> Session:
-    return Session.open(settings(proxy.port), policy=OPEN_POLICY, deadlines=PATIENT if patient else SHORT)
+    return connected(settings(proxy.port), deadlines=PATIENT if patient else SHORT)
 
 
 def _address(server: SmtpServer) -> tuple[str, int]:
@@ -86,7 +89,7 @@ def test_a_line_that_is_refused_behind_the_connect_is_no_attempt() -> None:
 def test_a_thin_line_that_makes_progress_is_waited_for() -> None:
     """The text has a deadline without progress, not one for the whole."""
     with SmtpServer() as server, TcpProxy(_address(server), bandwidth=8_000_000) as proxy:
-        session = Session.open(settings(proxy.port), policy=OPEN_POLICY, deadlines=replace(PATIENT, body=1))
+        session = connected(settings(proxy.port), deadlines=replace(PATIENT, body=1))
         assert send(session, data=mail(body=b"x" * 12_000_000)).code == 250
         session.close()
     assert len(server.mails) == 1
@@ -95,17 +98,21 @@ def test_a_thin_line_that_makes_progress_is_waited_for() -> None:
 def test_pipelining_halves_the_round_trips_to_a_far_server() -> None:
     """Envelope and text each cost one round trip instead of four for all."""
 
-    def seconds(*, pipelining: bool) -> float:
-        with (
-            SmtpServer(Options(pipelining=pipelining)) as server,
-            TcpProxy(_address(server), latency=0.06) as proxy,
-        ):
+    def round_trips(*, pipelining: bool) -> int:
+        directions: list[bool] = []
+
+        def look(_connection: int, towards_server: bool, _data: bytes) -> bool:  # noqa: FBT001 - as the proxy calls it
+            directions.append(towards_server)
+            return True
+
+        with SmtpServer(Options(pipelining=pipelining)) as server, TcpProxy(_address(server)) as proxy:
             session = _open(proxy, patient=True)
-            started = time.monotonic()
+            proxy.on_data = look
             for _ in range(2):
                 send(session)
-            taken = time.monotonic() - started
+            proxy.on_data = None
             session.close()
-        return taken
+        return sum(now and not before for before, now in pairwise([False, *directions]))
 
-    assert seconds(pipelining=True) < 0.75 * seconds(pipelining=False)
+    assert round_trips(pipelining=True) == 2 * 2
+    assert round_trips(pipelining=False) == 2 * 4

@@ -11,8 +11,7 @@ from notifier.domain.errors import SmtpFault
 from notifier.domain.outcomes import Kind, classify
 from notifier.domain.vocabulary import FaultCause
 from notifier.smtp.policy import ConnectPolicy, default_local_hostname, is_denied, is_loopback, resolve
-from notifier.smtp.session import Session
-from tests.support.smtp_client import DEFAULT_DENIED, OPEN_POLICY, settings
+from tests.support.smtp_client import DEFAULT_DENIED, OPEN_POLICY, connected, settings
 from tests.support.smtp_server import SmtpServer
 
 DENYING = ConnectPolicy(denied_networks=DEFAULT_DENIED, local_hostname="client.example")
@@ -95,7 +94,7 @@ def test_a_denied_host_is_never_connected_to() -> None:
     """B47"""
     with SmtpServer() as server:
         with pytest.raises(SmtpFault) as caught:
-            Session.open(settings(server.port, trusted=False), policy=DENYING)
+            connected(settings(server.port, trusted=False), policy=DENYING)
         assert server.connections == 0
     assert caught.value.cause == FaultCause.POLICY_HOST
 
@@ -104,7 +103,7 @@ def test_the_name_is_resolved_once_and_the_checked_address_connected_to() -> Non
     """B50: whatever the name says a moment later."""
     policy, asked = _lookup("127.0.0.1")
     with SmtpServer() as server:
-        session = Session.open(
+        session = connected(
             settings(server.port, host="rebinding.example"), policy=replace(policy, denied_networks=())
         )
         session.close()
@@ -115,7 +114,7 @@ def test_the_name_is_resolved_once_and_the_checked_address_connected_to() -> Non
 def test_the_next_address_is_tried_when_the_first_does_not_answer() -> None:
     with SmtpServer() as server:
         policy, _ = _lookup("127.0.0.2", "127.0.0.1")
-        session = Session.open(
+        session = connected(
             settings(server.port, host="two.example"), policy=replace(policy, denied_networks=())
         )
         assert session.peer_ip == "127.0.0.1"

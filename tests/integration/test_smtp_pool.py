@@ -7,7 +7,7 @@ import pytest
 
 from notifier.domain.errors import SmtpFault
 from notifier.smtp.pool import Pool
-from tests.support.smtp_client import OPEN_POLICY, mail, send, settings
+from tests.support.smtp_client import OPEN_POLICY, counts, mail, send, settings
 from tests.support.smtp_script import hang
 from tests.support.smtp_server import Options, SmtpServer
 
@@ -27,13 +27,13 @@ def test_a_session_given_back_is_taken_again() -> None:
         first = pool.take(given)
         assert not first.reused
         pool.give(first)
-        assert pool.counts() == (0, 1)
+        assert counts(pool) == (0, 1)
         second = pool.take(given)
         assert second is first
         assert second.reused
-        assert pool.counts() == (1, 0)
+        assert counts(pool) == (1, 0)
         pool.drop(second)
-        assert pool.counts() == (0, 0)
+        assert counts(pool) == (0, 0)
     assert server.connections == 1
 
 
@@ -82,7 +82,7 @@ def test_a_broken_session_is_not_kept() -> None:
         session = pool.take(settings(server.port))
         session.abort()
         pool.give(session)
-    assert pool.counts() == (0, 0)
+    assert counts(pool) == (0, 0)
 
 
 def test_a_fresh_session_can_be_asked_for() -> None:
@@ -90,7 +90,7 @@ def test_a_fresh_session_can_be_asked_for() -> None:
     with SmtpServer() as server:
         pool.give(pool.take(settings(server.port)))
         pool.drop(pool.take(settings(server.port), fresh=True))
-        assert pool.counts() == (0, 1)
+        assert counts(pool) == (0, 1)
         pool.close_all()
 
 
@@ -100,7 +100,7 @@ def test_a_connection_that_fails_is_not_counted_as_taken() -> None:
         port = server.port
     with pytest.raises(SmtpFault):
         pool.take(settings(port))
-    assert pool.counts() == (0, 0)
+    assert counts(pool) == (0, 0)
 
 
 def test_the_end_of_a_drain_breaks_sessions_in_use_and_those_still_connecting() -> None:
@@ -127,7 +127,7 @@ def test_the_end_of_a_drain_breaks_sessions_in_use_and_those_still_connecting() 
             pool.take(settings(server.port))
         pool.drop(in_use)
     assert len(faults) == 1
-    assert pool.counts() == (0, 0)
+    assert counts(pool) == (0, 0)
 
 
 def test_idle_sessions_are_closed_at_the_end() -> None:

@@ -10,9 +10,8 @@ import pytest
 from notifier.domain.errors import SmtpFault
 from notifier.domain.outcomes import BreakerEffect, Kind, classify
 from notifier.domain.vocabulary import FaultCause, Phase
-from notifier.smtp.session import Session
 from tests.support.certificates import authority, self_signed_context
-from tests.support.smtp_client import OPEN_POLICY, PATIENT, SHORT, mail, opened, send, settings
+from tests.support.smtp_client import OPEN_POLICY, PATIENT, SHORT, connected, mail, opened, send, settings
 from tests.support.smtp_script import drop, hang, raw, reset, say
 from tests.support.smtp_server import Options, SmtpServer
 
@@ -37,7 +36,7 @@ def _options(*, starttls: bool, **more: object) -> Options:
 def _fault(server: SmtpServer, *, use_tls: bool = False, use_ssl: bool = False) -> SmtpFault:
     given = settings(server.port, use_tls=use_tls, use_ssl=use_ssl, username=USER, password=PASSWORD)
     with pytest.raises(SmtpFault) as caught:
-        Session.open(given, policy=OPEN_POLICY, deadlines=SHORT)
+        connected(given, deadlines=SHORT)
     return caught.value
 
 
@@ -70,7 +69,7 @@ def test_ehlo_is_said_again_under_tls_and_only_that_answer_counts(*, starttls: b
     with SmtpServer(_options(starttls=starttls)) as server:
         given = settings(server.port, use_tls=starttls, use_ssl=not starttls)
         with opened(server, given=given) as session:
-            assert "starttls" not in session.extensions
+            assert not session._smtp.has_extn("starttls")
     told = [(c.line.split(" ")[0], c.encrypted) for c in server.commands]
     before = [("EHLO", False), ("STARTTLS", False)] if starttls else []
     assert [(verb.upper(), encrypted) for verb, encrypted in told] == [
@@ -154,7 +153,7 @@ def test_a_broken_ca_certificate_is_named_without_its_text() -> None:
     with SmtpServer(_options(starttls=False)) as server:
         given = settings(server.port, use_ssl=True, ca_certificate="not a certificate")
         with pytest.raises(SmtpFault, match="not readable PEM") as caught:
-            Session.open(given, policy=OPEN_POLICY)
+            connected(given)
         server.wait_for(lambda: server.open_now == 0)
     assert caught.value.cause == FaultCause.CERTIFICATE
 
@@ -165,7 +164,7 @@ def test_the_name_on_the_certificate_must_be_the_configured_host_not_the_address
         with opened(server, given=settings(server.port, host="localhost", use_ssl=True)):
             pass
         with pytest.raises(SmtpFault) as caught:
-            Session.open(settings(server.port, use_ssl=True), policy=OPEN_POLICY, deadlines=PATIENT)
+            connected(settings(server.port, use_ssl=True), deadlines=PATIENT)
     assert caught.value.cause == FaultCause.CERTIFICATE
 
 
@@ -201,7 +200,7 @@ def test_a_host_name_no_certificate_can_hold_is_a_configuration_fault() -> None:
         address = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))
         policy = replace(OPEN_POLICY, lookup=lambda *_, **__: [address])
         with pytest.raises(SmtpFault) as caught:
-            Session.open(settings(server.port, host=host, use_ssl=True), policy=policy)
+            connected(settings(server.port, host=host, use_ssl=True), policy=policy)
     assert caught.value.cause == FaultCause.CERTIFICATE
     assert host in caught.value.detail
 

@@ -114,6 +114,7 @@ def test_plain_rows_are_what_the_driver_gives(plain: Plain) -> None:
     [
         (MemoryError(), DatabaseUnavailable),
         (psycopg2.OperationalError("gone"), DatabaseUnavailable),
+        (TypeError("not a row"), DatabaseUnavailable),
         (KeyboardInterrupt(), KeyboardInterrupt),
     ],
 )
@@ -139,6 +140,27 @@ def test_data_that_the_schema_refuses_are_told_apart_in_plain_rows_too(plain: Pl
     with pytest.raises(SchemaDamaged):
         plain.rows("SELECT take_nothing()")
     assert plain.rows() == [(1, "x")]
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800"])
+def test_a_text_that_the_driver_cannot_write_is_refused_data_and_no_outage(plain: Plain, text: str) -> None:
+    """It would be tried for ever: as an outage is."""
+    parameters = {"text": text}
+    with pytest.raises(DataRejected, match=r"NUL|surrogates"):
+        plain.database.run(plain_rows, "SELECT %(text)s", parameters)
+    with pytest.raises(DataRejected, match=r"NUL|surrogates"):
+        plain.database.run(lambda c: c.exec_driver_sql("SELECT %(text)s", parameters).all())
+    assert plain.rows() == [(1, "x")]
+
+
+def test_an_answer_that_cannot_be_read_says_nothing_about_the_data_of_its_statement(plain: Plain) -> None:
+    """The statement was carried out: whoever took its data for refused would write of events that they are lost."""
+    plain.fail(ValueError("year 0 is out of range"), at="fetchall")
+    with pytest.raises(DatabaseUnavailable, match="year 0"):
+        plain.rows()
+    plain.fail(ValueError("year 0 is out of range"), at="fetchall")
+    with pytest.raises(DatabaseUnavailable, match="year 0"):
+        plain.database.run(lambda c: c.exec_driver_sql("SELECT 1").all())
 
 
 def test_one_lost_connection_costs_one_statement_however_many_lay_idle(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from notifier.domain.outcomes import Reply
+    from notifier.smtp.pool import Pool
     from tests.support.smtp_server import SmtpServer
 
 OPEN_POLICY = ConnectPolicy(denied_networks=(), local_hostname="client.example")
@@ -84,12 +86,30 @@ def settings(
     )
 
 
+def connected(
+    server: ServerSettings,
+    *,
+    policy: ConnectPolicy = OPEN_POLICY,
+    deadlines: Deadlines = PATIENT,
+    clock: Callable[[], float] = time.monotonic,
+) -> Session:
+    """Return a ready session. Raises SmtpFault, with nothing left open."""
+    session = Session(server, policy=policy, deadlines=deadlines, clock=clock)
+    session.connect()
+    return session
+
+
+def counts(pool: Pool) -> tuple[int, int]:
+    """Return how many sessions of a pool are in use and how many are free."""
+    return len(pool._taken), sum(map(len, pool._free.values()))
+
+
 @contextmanager
 def opened(
     server: SmtpServer, *, deadlines: Deadlines = PATIENT, given: ServerSettings | None = None
 ) -> Iterator[Session]:
     """Give a ready session, closed afterwards."""
-    session = Session.open(given or settings(server.port), policy=OPEN_POLICY, deadlines=deadlines)
+    session = connected(given or settings(server.port), deadlines=deadlines)
     try:
         yield session
     finally:
