@@ -45,10 +45,10 @@ if TYPE_CHECKING:
     from notifier.metrics import Metrics
     from notifier.pace import Pace
     from notifier.routes import Routes
-    from notifier.setups import SetUps
     from notifier.store.claims import Batch, Mail
     from notifier.store.engine import OwnConnection
     from notifier.tracing import Tracer
+    from notifier.waits import Waits
 
 CLAIM_ROWS = 32
 STAMP_ROWS = 16  # what a dying process may have sent and not written down, so that others send it again
@@ -101,7 +101,7 @@ class Delivery:
         composer: Composer,
         carriers: Carriers,
         pace: Pace,
-        setups: SetUps,
+        waits: Waits,
         congestion: Congestion,
         metrics: Metrics,
         tracer: Tracer,
@@ -117,7 +117,7 @@ class Delivery:
         self._composer = composer
         self._carriers = carriers
         self._pace = pace
-        self._setups = setups
+        self._waits = waits
         self._congestion = congestion
         self._metrics = metrics
         self._tracer = tracer
@@ -149,7 +149,7 @@ class Delivery:
 
     def slow_servers(self) -> str:
         """Return batch sizes of slow servers, and 0 for those that hang, as `claims.claim` takes it."""
-        sizes = self._pace.small_batches(STAMP_ROWS) | dict.fromkeys(map(str, self._setups.hanging()), 0)
+        sizes = self._pace.small_batches(STAMP_ROWS) | dict.fromkeys(map(str, self._waits.unreachable()), 0)
         return json.dumps(sizes)
 
     def deliver(
@@ -228,7 +228,7 @@ class Delivery:
     def _set_up(self, batch: Batch, connect: Callable[[], _T]) -> _T:
         """Connect, while others know which server makes this thread wait. Raises SmtpFault."""
         began = self._clock()
-        with self._tracer.connecting(), self._setups.to(batch.server_id):
+        with self._tracer.connecting(), self._waits.set_up(batch.server_id):
             connected = connect()
         self._metrics.smtp_step("connect", self._clock() - began)
         return connected
@@ -306,13 +306,14 @@ class Delivery:
         for again in (True, False):
             reused = carrier.reused
             try:
-                reply = carrier.send(
-                    composed,
-                    following=following,
-                    within=ends - self._clock(),
-                    on_dot=lambda: self._crashpoint.at("after_dot"),
-                    on_slow=lambda: self._tell_so_far(ledger),
-                )
+                with self._waits.mail():
+                    reply = carrier.send(
+                        composed,
+                        following=following,
+                        within=ends - self._clock(),
+                        on_dot=lambda: self._crashpoint.at("after_dot"),
+                        on_slow=lambda: self._tell_so_far(ledger),
+                    )
             except SmtpFault as fault:
                 if not (again and ((reused and _was_hung_up(fault)) or _was_mistaken(fault, carrier))):
                     return fault
@@ -330,14 +331,17 @@ class Delivery:
     def _replace(self, batch: Batch, ledger: Ledger, carrier: Carrier) -> None:
         """Connect anew in the middle of a batch, which may take minutes. Raises SmtpFault."""
         self._tell_so_far(ledger)
-        ledger.rest()
         self._set_up(batch, carrier.replace)
 
     def _tell_so_far(self, ledger: Ledger) -> None:
-        """A server is slow: write down what became of the mails before, and give back those behind. Never raises."""
+        """A server may be slow for minutes. Never raises.
+
+        Write down what became of the mails before, give back those behind, and lend the database connection.
+        """
         write_kept()
         ledger.release_unstamped()
         ledger.write_ready()
+        ledger.rest()
 
     def _unless_cut(self, result: Reply | SmtpFault) -> Reply | SmtpFault:
         """A mail whose connection we broke ourselves to end in time never left, unless its dot was out."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from notifier.congestion import Congestion
     from notifier.delivery import Delivery
     from notifier.metrics import Metrics
-    from notifier.setups import SetUps
+    from notifier.waits import Waits
 
 _LANE_LOCKED_PAUSE = 0.003  # seconds; another claim holds the lane for about as long
 _DATABASE_PAUSES = (0.1, 0.25, 0.5, 1.0, 2.0)
@@ -104,7 +104,7 @@ class Senders:
         engine: Engine,
         delivery: Delivery,
         connections: int,
-        setups: SetUps,
+        waits: Waits,
         congestion: Congestion,
         metrics: Metrics,
         clock: Callable[[], float],
@@ -114,7 +114,7 @@ class Senders:
         self._engine = engine
         self._delivery = delivery
         self._connections = connections
-        self._setups = setups
+        self._waits = waits
         self._congestion = congestion
         self._metrics = metrics
         self._clock = clock
@@ -166,7 +166,7 @@ class Senders:
 
     def _wanted_spares(self) -> int:
         """Two for each thread that hangs: servers seldom die one by one, and the next one may hang, too."""
-        return 2 * len(self._setups.hanging())
+        return 2 * self._waits.hanging()
 
     def join(self, timeout: float) -> bool:
         """Wait until every thread has ended after `stopping`; False when some had not after timeout seconds."""

@@ -35,7 +35,6 @@ from notifier.rendering.language import forget_what_no_mail_says
 from notifier.rendering.renderer import Renderer
 from notifier.routes import Routes
 from notifier.senders import SPARES_PER_SENDER, Senders
-from notifier.setups import SetUps
 from notifier.smtp.pool import Pool
 from notifier.smtp.transports import transport
 from notifier.stop_signals import StopSignals
@@ -45,6 +44,7 @@ from notifier.store.first_connection import first_connection
 from notifier.sweeper import Sweeper
 from notifier.systemd import Supervisor
 from notifier.vitals import Vitals
+from notifier.waits import Waits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,7 +102,7 @@ class Worker:
             deadlines=wiring.deadlines(settings),
             on_certificate=self._metrics.certificate_seen,
         )
-        setups, congestion = SetUps(time.monotonic), Congestion()
+        waits, congestion = Waits(time.monotonic), Congestion()
         delivery = Delivery(
             rules=wiring.delivery_rules(settings, worker=name[:200]),
             routes=Routes(
@@ -122,7 +122,7 @@ class Worker:
                 transport=transport(settings.smtp.transport, file_path=settings.smtp.file_path),
             ),
             pace=Pace(),
-            setups=setups,
+            waits=waits,
             congestion=congestion,
             metrics=self._metrics,
             tracer=tracer,
@@ -138,7 +138,7 @@ class Worker:
             engine=self._engine,
             delivery=delivery,
             connections=section.connections_per_customer,
-            setups=setups,
+            waits=waits,
             congestion=congestion,
             metrics=self._metrics,
             clock=time.monotonic,

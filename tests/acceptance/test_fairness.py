@@ -18,6 +18,7 @@ import pytest
 
 from tests.acceptance.scale import scaled, size
 from tests.acceptance.world import failed_job
+from tests.support.smtp_script import hang
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ ROUNDS = 4  # events per healthy customer and measurement
 PACE = 0.04  # seconds between two events
 CAP = 4
 ALL_HANG = 2.5  # seconds until threads that hang are stood in for: two looks of a second, and noise
+MAILS_HANG = 15.0  # seconds: five until a mail is said to hang, two looks, and noise
 NOISE = 1.0  # seconds of delay that a busy test machine makes by itself; a hanging connection costs ten
 LOOKS = (
     3  # measurements until one is within its limit: what a dead server costs is there each time, noise is not
@@ -222,6 +224,27 @@ def test_servers_that_die_together_while_they_are_in_use_delay_the_others_little
             wait_many(world, customer, 200)
         assert load.p95() <= max(3 * baseline, baseline + ALL_HANG), baseline
         world.workers[0].kill()
+
+
+def test_servers_that_fall_silent_in_the_middle_of_mails_hold_up_the_others_for_seconds(world: World) -> None:
+    """Their deadlines are minutes, and together they could have every sender wait."""
+    silent = [world.customer(admins=20) for _ in range(3)]
+    healthy = world.customer()
+    world.worker().ready()
+    for number, customer in enumerate([*silent, healthy], 1):
+        world.publish(failed_job(customer, number))
+    world.wait_settled(61)
+    for customer in silent:
+        customer.server.on("dot", hang())
+    for number in range(10, 20):
+        for customer in silent:
+            world.publish(failed_job(customer, number))
+    wait_until(lambda: sum(one.server.open_now for one in silent) >= 8, 30, "every sender to hang")
+    began = time.monotonic()
+    world.publish(failed_job(healthy, 20))
+    world.wait_final(healthy, 2)
+    assert time.monotonic() - began < MAILS_HANG
+    world.workers[0].kill()
 
 
 def test_two_workers_share_a_breaker_and_a_change_of_the_configuration_closes_it_at_once(

@@ -24,9 +24,9 @@ from notifier.domain.servers import DEFAULT_SERVER_ID, SmtpServer
 from notifier.domain.vocabulary import FaultCause, Phase
 from notifier.metrics import Metrics
 from notifier.pace import Pace
-from notifier.setups import SetUps
 from notifier.store.engine import OwnConnection
 from notifier.tracing import Tracer
+from notifier.waits import Waits
 from tests.store_rows import add_customer, add_event, add_mail, wake
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ class Bench:
         self.pauses: list[float] = []
         self.shared = 0
         self.pace = Pace()
-        self.setups = SetUps(self.clock)
+        self.waits = Waits(self.clock)
         self.queue = 0.0  # seconds in which a thread gets the interpreter back
         self.delivery = Delivery(
             rules=DeliveryRules(
@@ -222,7 +222,7 @@ class Bench:
             composer=self.compose,  # type: ignore[arg-type]
             carriers=self.line,  # type: ignore[arg-type]
             pace=self.pace,
-            setups=self.setups,
+            waits=self.waits,
             congestion=Congestion(self.clock, self._queue),
             metrics=Metrics(version="test"),
             tracer=tracer or Tracer(),
@@ -406,7 +406,7 @@ def test_a_server_that_hangs_while_a_line_is_replaced_is_known_and_holds_no_conn
 
     def hanging() -> None:
         bench.clock.now += 60
-        seen.append((bench.setups.hanging(), bench.database._connection is None, bench.written()))
+        seen.append((bench.waits.unreachable(), bench.database._connection is None, bench.written()))
 
     bench.mails(2)
     bench.line.steps = [OK, lost(Phase.MAIL)]

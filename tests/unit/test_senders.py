@@ -85,7 +85,7 @@ def test_new_mails_wake_a_sender_and_give_way_to_it_unless_it_would_only_queue(
         engine=nothing,
         delivery=nothing,
         connections=4,
-        setups=nothing,
+        waits=nothing,
         congestion=Congestion(let_go=lambda: done.append("gave way")),
         metrics=nothing,
         clock=nothing,
