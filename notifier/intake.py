@@ -7,13 +7,15 @@ refused is noted after that. Whoever dies in between gets the messages again, an
 from __future__ import annotations
 
 import hashlib
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import structlog
 
 from notifier.broker.messages import Settle
-from notifier.domain.errors import DataRejected, InvalidEvent
+from notifier.domain.errors import DataRejected, InvalidEvent, RowsUnavailable
 from notifier.domain.events import UnknownEvent, decode
 from notifier.domain.masking import mask_json_source
 from notifier.domain.vocabulary import InboxOutcome
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from notifier.tracing import Tracer
 
 _HEAD = 4096  # bytes of a refused body that are kept
+_BLOCKED = 4.0  # seconds in which a customer who could not be written is not tried again
+_ONE_BY_ONE = 15.0  # seconds for the messages of a batch; the main loop is to go round
+_OUTAGE = 3  # customers of whom none can be written
 
 _log = structlog.get_logger(__name__)
 
@@ -51,7 +56,7 @@ class _Accepted:
 
 
 _Item = _Rejection | _Accepted
-Answer = InboxOutcome | Literal["duplicate"] | InvalidEvent
+Answer = InboxOutcome | Literal["duplicate", "later"] | InvalidEvent
 
 
 class Intake:
@@ -70,6 +75,7 @@ class Intake:
         metrics: Metrics,
         tracer: Tracer,
         crashpoint: Crashpoint,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = OwnConnection(engine)
         self._planner = planner
@@ -78,29 +84,30 @@ class Intake:
         self._metrics = metrics
         self._tracer = tracer
         self._crashpoint = crashpoint
+        self._clock = clock
+        self._blocked: dict[
+            int | None, float
+        ] = {}  # customers who could not be written, and when they are tried again
 
     def handle(self, batch: Sequence[BrokerMessage]) -> list[Settle]:
         """Commit the batch and say how to settle each message.
 
-        Raises DatabaseUnavailable when not everything was committed. The messages must then go back to the queue; what
-        was committed is a duplicate when they come again.
+        Those of a customer whose rows cannot be written now, being locked or damaged, are put off: no other waits.
+        Raises DatabaseUnavailable when nothing can be written. The messages must then go back to the queue; what was
+        committed is a duplicate when they come again.
         """
         self._tracer.intake_began()
         items = [self._decode(message) for message in batch]
         self._metrics.intake_batch(len(batch))
         try:
-            try:
-                answers = self._commit(items)
-            except DataRejected:
-                # One of them does not fit the schema. Alone, each shows whether it is the one.
-                answers = [self._commit_alone(item) for item in items]
+            answers = self._answers(items)
             self._crashpoint.at("after_commit")
         finally:
             self._on_new_mails()  # of a batch that failed, a part may be written
         with together():
             for item, answer in zip(items, answers, strict=True):
                 self._report(item, answer)
-        return [Settle.REJECT if isinstance(answer, InvalidEvent) else Settle.ACK for answer in answers]
+        return [_settle(answer) for answer in answers]
 
     def probe(self) -> None:
         """Raise DatabaseUnavailable unless a batch could be committed now."""
@@ -123,6 +130,40 @@ class Intake:
             return _Rejection(message, fault)
         self._crashpoint.on_event(event.id)
         return _Accepted(message, event)
+
+    def _answers(self, items: Sequence[_Item]) -> list[Answer]:
+        """Commit what can be; what cannot be written now is for later, and holds up nothing else."""
+        answers: dict[int, Answer] = {}
+        together = [place for place, item in enumerate(items) if _customer(item) not in self._blocked]
+        if len(together) > 1:
+            # Where one does not fit the schema, or cannot be written, each of them alone shows whether it is the one.
+            with suppress(DataRejected, RowsUnavailable):
+                committed = self._commit([items[place] for place in together])
+                answers = dict(zip(together, committed, strict=True))
+        left = [place for place in range(len(items)) if place not in answers]
+        answers |= zip(left, self._one_by_one([items[place] for place in left]), strict=True)
+        return [answers[place] for place in range(len(items))]
+
+    def _one_by_one(self, items: Sequence[_Item]) -> list[Answer]:
+        ends = self._clock() + _ONE_BY_ONE
+        answers: list[Answer] = []
+        faults: list[RowsUnavailable] = []
+        for item in items:
+            customer = _customer(item)
+            if self._clock() > ends or self._clock() < self._blocked.get(customer, 0.0):
+                answers.append("later")
+                continue
+            try:
+                answers.append(self._commit_alone(item))
+                self._blocked.pop(customer, None)
+            except RowsUnavailable as exc:
+                answers.append("later")
+                faults.append(exc)
+                self._blocked[customer] = self._clock() + _BLOCKED
+                _log.warning("customer_cannot_be_written", customer_id=customer, error=str(exc))
+        if len(faults) >= _OUTAGE and all(answer == "later" for answer in answers):
+            raise faults[-1]  # it is not about their rows
+        return answers
 
     def _commit_alone(self, item: _Item) -> Answer:
         try:
@@ -157,6 +198,8 @@ class Intake:
         return outcomes
 
     def _report(self, item: _Item, outcome: Answer) -> None:
+        if outcome == "later":
+            return
         if isinstance(outcome, InvalidEvent):
             self._metrics.event_rejected(outcome.reason)
             _log.warning(
@@ -184,6 +227,16 @@ class Intake:
                 trace_id=_trace_id(event),
             )
             _warn_of_routing_key(item.message, event)
+
+
+def _settle(answer: Answer) -> Settle:
+    if answer == "later":
+        return Settle.LATER
+    return Settle.REJECT if isinstance(answer, InvalidEvent) else Settle.ACK
+
+
+def _customer(item: _Item) -> int | None:
+    return item.event.customer_id if isinstance(item, _Accepted) else None
 
 
 def _outcome(entry: inbox.NewEvent, answer: inbox.Stored) -> Answer:

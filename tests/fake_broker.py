@@ -89,6 +89,7 @@ class FakeLink:
         self._number = len(broker.links) + 1
         self._tags = count(1)
         self._prefetch = 0
+        self._earlier: set[int] = set()  # held since an earlier subscription
         self._lost: str | None = None
         self.held: dict[int, Queued] = {}
         self.subscriptions: list[int] = []
@@ -103,6 +104,7 @@ class FakeLink:
         self._check()
         self.subscriptions.append(prefetch)
         self._prefetch = prefetch
+        self._earlier = set(self.held)
 
     def cancel(self) -> None:
         self._check()
@@ -138,7 +140,7 @@ class FakeLink:
 
     def _deliver(self) -> list[Held]:
         arrived = []
-        while self._broker.ready and len(self.held) < self._prefetch:
+        while self._broker.ready and len(self.held.keys() - self._earlier) < self._prefetch:
             queued = self._broker.ready.popleft()
             tag = next(self._tags)
             self.held[tag] = queued

@@ -14,6 +14,8 @@ import structlog
 
 from notifier.broker.backoff import Backoff
 from notifier.broker.link import open_link
+from notifier.broker.messages import Settle
+from notifier.broker.put_off import PutOff
 from notifier.domain.errors import (
     BrokerUnavailable,
     ConfigurationError,
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from notifier.broker.link import Held, Link
-    from notifier.broker.messages import BrokerMessage, Settle
+    from notifier.broker.messages import BrokerMessage
     from notifier.broker.topology import Topology
 
 POLL_SECONDS = 0.5  # also how late a stop is seen, and the time between ticks
@@ -52,7 +54,8 @@ class ConsumerState(Enum):
 class Consumer:
     """Feeds broker messages to `on_batch` until `stop` is set; `run` belongs to one thread.
 
-    `on_batch` answers one Settle per message, in order, after its commit. It and `probe` raise
+    `on_batch` answers one Settle per message, in order, after its commit. One that it puts off stays unsettled, holds
+    up no other, and is handed over again in a while. It and `probe` raise
     DatabaseUnavailable when the database is away: all messages go back once, `probe` is asked with backoff,
     then consuming starts again. Any other exception of `on_batch` ends `run`, messages unsettled.
     `on_tick` is called at least once a second while nothing blocks; `on_state` at each change, `on_fault` with the
@@ -158,29 +161,38 @@ class Consumer:
     def _feed(self, link: Link) -> None:
         """Handle batch after batch. Returns at the stop, or when the database went away."""
         held: list[Held] = []
+        put_off = PutOff(self._clock)
         narrow = self._prefetch > NARROW
         while not self._stop.is_set():
             self._on_tick()
             held.extend(link.poll(0 if held else POLL_SECONDS))
-            batch = next_batch(held, self._prefetch)
+            again = put_off.due(self._prefetch)
+            batch = again or next_batch(held, self._prefetch)
             if not batch:
                 continue
             try:
                 verdicts = self._on_batch([one.message for one in batch])
+                put_off.handled(batch, verdicts)
             except DatabaseUnavailable as exc:
                 self._pause(link, exc)
                 return
-            widen = narrow and not batch[0].message.redelivered
+            settled = [one for one in zip(batch, verdicts, strict=True) if one[1] is not Settle.LATER]
+            widen = narrow and not again and not batch[0].message.redelivered
             if widen:
                 # Before the ack: with prefetch 1 nothing else can be on its way, so nothing bounces.
                 link.cancel()
-            link.settle(list(zip(batch, verdicts, strict=True)))
-            del held[: len(batch)]
+            link.settle(settled)
+            if not again:
+                del held[: len(batch)]
             self._reconnect.reset()
-            self._batch_committed()
-            if widen:
-                link.subscribe(self._prefetch)
-                narrow = False
+            if settled:
+                self._batch_committed()
+            narrow = narrow and not widen
+            prefetch = NARROW if narrow else self._prefetch
+            if widen or put_off.crowds(prefetch):
+                link.cancel()
+                link.subscribe(prefetch)
+                put_off.subscribed()
 
     def _batch_committed(self) -> None:
         if self._failed_batches.failures > 1:

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 
 class Settle(Enum):
-    """What becomes of a broker message: `REJECT` sends it to the dead-letter queue."""
+    """What becomes of a message: `REJECT` sends it to the dead-letter queue, `LATER` keeps it for another try."""
 
     ACK = "ack"
     REJECT = "reject"
+    LATER = "later"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

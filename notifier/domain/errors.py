@@ -94,6 +94,10 @@ class DatabaseUnavailable(NotifierError):
     """The database cannot do this now."""
 
 
+class RowsUnavailable(DatabaseUnavailable):
+    """The database is at work, but not with these rows now: one is locked or damaged, or a trigger refuses it."""
+
+
 class SchemaDamaged(DatabaseUnavailable):
     """A table, column or function that this release uses is not there; `lack` says which."""
 

@@ -86,7 +86,8 @@ SELECT * FROM unnest(%(reasons)s::text[], %(details)s::text[], %(event_ids)s::te
 # A committed write, and the right to make the next ones: with a full disk, on a standby or after a lost GRANT a
 # SELECT 1 would pass and the next batch fail.
 _PROBE_WRITE = """
-UPDATE delivery_lanes SET next_due_at = next_due_at WHERE customer_id = (SELECT min(customer_id) FROM delivery_lanes)
+UPDATE delivery_lanes SET next_due_at = next_due_at
+WHERE customer_id = (SELECT customer_id FROM delivery_lanes ORDER BY customer_id LIMIT 1 FOR UPDATE SKIP LOCKED)
 """
 _PROBE_RIGHTS = """
 SELECT bool_and(has_table_privilege(t, 'INSERT'))

@@ -120,6 +120,20 @@ def test_no_more_than_the_prefetch_is_handed_out_unsettled(side: Side) -> None:
     link.close()
 
 
+def test_what_an_earlier_subscription_brought_takes_nothing_of_the_prefetch(side: Side) -> None:
+    side.publish(b"a", b"b", b"c", b"d")
+    link = side.open()
+    link.subscribe(2)
+    held = collect(link, 2)
+    link.cancel()
+    link.subscribe(2)
+    more = collect(link, 2)
+    assert bodies(more) == [b"c", b"d"]
+    link.settle([(one, Settle.ACK) for one in (*more, *held)])
+    link.close()
+    assert side.has_ready(0)
+
+
 def test_an_acked_message_is_gone_for_good(side: Side) -> None:
     side.publish(b"a", b"b")
     link = side.open()

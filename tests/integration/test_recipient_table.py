@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import random
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -44,6 +45,7 @@ def intake(
     rules: Rules = RULES,
     tracer: Tracer | None = None,
     on_new_mails: Callable[[], None] = lambda: None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Intake:
     """The intake as the worker makes it, with a plain subject."""
     return Intake(
@@ -64,6 +66,7 @@ def intake(
         metrics=Metrics(version="test"),
         tracer=tracer or Tracer(),
         crashpoint=Crashpoint(),
+        clock=clock,
     )
 
 

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from notifier.broker.consumer import Consumer, ConsumerState, next_batch
 from notifier.broker.link import Held
 from notifier.broker.messages import BrokerMessage, Settle
+from notifier.broker.put_off import MOST, PAUSE
 from notifier.broker.topology import Topology
 from notifier.domain.errors import (
     BrokerRefused,
@@ -125,6 +126,54 @@ def test_a_rejected_message_goes_to_the_dead_letter_queue_and_its_neighbours_do_
     rig.run()
     assert [one.body for one in broker.dead] == [b"7"]
     assert len(broker.acked) == 19
+
+
+def test_a_message_that_is_put_off_holds_up_no_other_and_is_handed_over_again(broker: FakeBroker) -> None:
+    broker.publish(*bodies(20))
+    rig = Rig(broker, enough=lambda: len(broker.acked) == 20)
+    rig.verdict = lambda body: Settle.LATER if body in {b"0", b"7"} and broker.now < 60 else Settle.ACK
+    rig.run()
+    assert broker.acked[-2:] == [b"0", b"7"]
+    tried = [batch for batch in rig.batches if b"7" in batch]
+    assert 60 / PAUSE <= len(tried) <= 60 / PAUSE + 2
+    assert broker.dead == []
+    assert len(broker.links) == 1
+
+
+def test_messages_that_are_put_off_take_the_prefetch_from_nobody(broker: FakeBroker) -> None:
+    broker.publish(*(b"sick %d" % number for number in range(200)), *bodies(10))
+    rig = Rig(broker, enough=lambda: len(broker.acked) == 10, hours=0.01)
+    rig.verdict = lambda body: Settle.LATER if body.startswith(b"sick") else Settle.ACK
+    rig.run()
+    assert broker.acked == bodies(10)
+    assert broker.now < PAUSE, "long before the first of them are tried again"
+
+
+def test_one_that_came_back_and_is_put_off_leaves_the_way_free(broker: FakeBroker) -> None:
+    """The prefetch is one then."""
+    broker.publish(b"sick", b"well")
+    broker.ready[0].returns = 1
+    rig = Rig(broker, enough=lambda: broker.acked == [b"well"], hours=0.01)
+    rig.verdict = lambda body: Settle.LATER if body == b"sick" else Settle.ACK
+    rig.run()
+    assert broker.acked == [b"well"]
+
+
+def test_more_messages_than_a_worker_can_hold_are_an_outage(broker: FakeBroker) -> None:
+    broker.publish(*bodies(MOST + 50))
+    rig = Rig(broker, enough=lambda: bool(rig.faults))
+    rig.verdict = lambda _body: Settle.LATER
+    rig.run()
+    assert "cannot be written" in rig.faults[0]
+    assert ConsumerState.PAUSED in rig.states
+
+
+def test_what_was_put_off_goes_back_to_the_queue_at_the_end(broker: FakeBroker) -> None:
+    broker.publish(*bodies(3))
+    rig = Rig(broker, enough=lambda: len(broker.acked) == 2)
+    rig.verdict = lambda body: Settle.LATER if body == b"1" else Settle.ACK
+    rig.run()
+    assert [one.body for one in broker.ready] == [b"1"]
 
 
 def test_the_first_message_after_a_connect_comes_alone_then_the_prefetch_is_full(broker: FakeBroker) -> None:
