@@ -181,7 +181,8 @@ class Delivery:
                     ledger.release_rest()
                     self._breakers.tell(database, batch, ledger.verdicts)
                 finally:  # a mail that was sent and not written down would be sent again
-                    ledger.write()
+                    with self._waits.answer():
+                        ledger.write()
 
     def _send(self, database: OwnConnection, batch: Batch, ledger: Ledger, share: Callable[[], None]) -> None:
         try:
@@ -306,7 +307,7 @@ class Delivery:
         for again in (True, False):
             reused = carrier.reused
             try:
-                with self._waits.mail():
+                with self._waits.answer():
                     reply = carrier.send(
                         composed,
                         following=following,

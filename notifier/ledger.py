@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 import structlog
 import tenacity
 
-from notifier.domain.errors import DatabaseUnavailable, NotifierError, SmtpFault
+from notifier.domain.errors import (
+    DatabaseUnavailable,
+    DataRejected,
+    NotifierError,
+    RowsUnavailable,
+    SmtpFault,
+)
 from notifier.domain.outcomes import Kind, classify, settle
 from notifier.domain.vocabulary import FaultCause, Phase
 from notifier.store import claims
@@ -135,10 +141,11 @@ class Ledger:
     def write(self) -> None:
         """Write every verdict; again at once, then with growing pauses until the lease has 5 seconds left.
 
-        Raises DatabaseUnavailable after that: stamped rows go back as ambiguous when the lease ends, others before.
+        A row that cannot be written holds up no other one; what the database refuses for good is logged.
+        Raises DatabaseUnavailable in the end: stamped rows go back as ambiguous when the lease ends, others before.
         """
         try:
-            self._write_once()
+            self._write_what_can_be()
         except DatabaseUnavailable as exc:
             _log.warning("record_failed_will_retry", error=str(exc), attempt=1)
             self._write_again()
@@ -158,12 +165,32 @@ class Ledger:
             before_sleep=_say_retry,
             reraise=True,
         )
-        attempts(self._write_once)
+        attempts(self._write_what_can_be)
+
+    def _write_what_can_be(self) -> None:
+        try:
+            self._write_once()
+        except (RowsUnavailable, DataRejected):
+            self._write_each()
+
+    def _write_each(self) -> None:
+        fault: RowsUnavailable | None = None
+        for row_id, settlement in list(self._unwritten.items()):
+            try:
+                self._write_rows({row_id: settlement})
+            except RowsUnavailable as exc:
+                fault = exc
+            except DataRejected as exc:
+                del self._unwritten[row_id]
+                _log.error("result_refused", mail_id=row_id, error=str(exc))
+        if fault is not None:
+            raise fault
 
     def _write_once(self) -> None:
-        if not self._unwritten:
-            return
-        writing = dict(self._unwritten)
+        if self._unwritten:
+            self._write_rows(dict(self._unwritten))
+
+    def _write_rows(self, writing: Mapping[int, Settlement]) -> None:
         found = self._database.run(
             claims.record, token=self._batch.token, settlements=writing, notes=self._notes
         )

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 SET_UP = 0.5  # seconds; a living server has mostly greeted and logged us in by then
-MAIL = 5.0  # seconds; a living server has mostly taken a mail by then
+ANSWER = 5.0  # seconds; a living server has mostly taken a mail by then
 
 
 class Waits:
@@ -36,9 +36,9 @@ class Waits:
             self._end()
 
     @contextlib.contextmanager
-    def mail(self) -> Iterator[None]:
-        """Wrap the sending of one mail."""
-        self._begin(MAIL, None)
+    def answer(self) -> Iterator[None]:
+        """Wrap whatever else a server or the database may leave unanswered: a mail, the writing of results."""
+        self._begin(ANSWER, None)
         try:
             yield
         finally:

@@ -11,6 +11,7 @@ NotifierError
 ├── HeaderInjection         the serialised mail has a header we did not write
 ├── SecretUnreadable        a stored password cannot be decrypted with the keys we hold
 ├── DatabaseUnavailable     the database cannot do it now; the same call may work later
+│   ├── RowsUnavailable     it is at work, but not with these rows: locked, damaged or refused by a trigger
 │   └── SchemaDamaged       a table, column or function is missing; a worker that runs waits for it all the same
 ├── DataRejected            the database refuses these values for good, or the driver cannot write them
 ├── BrokerUnavailable       the broker cannot do it now

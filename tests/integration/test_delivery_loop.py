@@ -18,7 +18,7 @@ from notifier.composing import Composed
 from notifier.congestion import Congestion
 from notifier.crashpoints import Crashpoint
 from notifier.delivery import CLAIM_ROWS, STAMP_ROWS, START_WINDOW, Delivery, DeliveryRules
-from notifier.domain.errors import DatabaseUnavailable, SmtpFault
+from notifier.domain.errors import DatabaseUnavailable, RowsUnavailable, SmtpFault
 from notifier.domain.outcomes import Reply, RetryPolicy
 from notifier.domain.servers import DEFAULT_SERVER_ID, SmtpServer
 from notifier.domain.vocabulary import FaultCause, Phase
@@ -312,6 +312,38 @@ def test_a_mail_refused_for_good_together_with_the_next_envelope_is_tried_once_w
     bench.turn()
     assert bench.rows() == [SENT, ("failed", "permanent_smtp", 1, 0), SENT]
     assert bench.line.opened == 2
+
+
+@pytest.mark.parametrize("state", ["23514", "XX001"])
+def test_a_row_that_cannot_be_written_has_no_other_mail_sent_again(bench: Bench, state: str) -> None:
+    ids = bench.mails(4)
+    bench.connection.exec_driver_sql(
+        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$"
+        f" BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{state}'; END $$;"
+        "CREATE TRIGGER no BEFORE UPDATE ON notification_events FOR EACH ROW"
+        f" WHEN (NEW.id = {ids[1]} AND NEW.status = 'sent') EXECUTE FUNCTION no()"
+    )
+    with capture_logs() as logs:
+        if state == "23514":
+            bench.turn()
+            assert [line["mail_id"] for line in logs if line["event"] == "result_refused"] == [ids[1]]
+        else:
+            with pytest.raises(RowsUnavailable):
+                bench.turn()
+    assert bench.written() == ["sent", "pending", "sent", "sent"]
+
+
+def test_a_lane_that_is_held_keeps_no_result_from_being_written(bench: Bench, engine: Engine) -> None:
+    bench.mails(3)
+    bench.line.steps = [OK, refused(Phase.RCPT, 451), OK]
+    with engine.connect() as somebody:
+
+        def leave_a_transaction_open() -> None:
+            somebody.exec_driver_sql("SELECT FROM delivery_lanes FOR UPDATE")
+
+        bench.line.before[1] = leave_a_transaction_open
+        bench.turn()
+        assert bench.rows() == [SENT, ("pending", None, 1, 0), SENT]
 
 
 def test_what_was_sent_is_written_down_even_if_the_breaker_cannot_be_told(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from notifier.waits import MAIL, SET_UP, Waits
+from notifier.waits import ANSWER, SET_UP, Waits
 
 
 class Clock:
@@ -27,10 +27,10 @@ def test_a_server_that_does_not_let_itself_be_connected_to_is_known() -> None:
 def test_a_mail_that_takes_long_hangs_a_thread_and_says_nothing_of_its_server() -> None:
     clock = Clock()
     waits = Waits(clock)
-    with waits.mail():
+    with waits.answer():
         clock.now += SET_UP + 0.1
         assert waits.hanging() == 0
-        clock.now += MAIL
+        clock.now += ANSWER
         assert (waits.unreachable(), waits.hanging()) == ([], 1)
     assert waits.hanging() == 0
 
