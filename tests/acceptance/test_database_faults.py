@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import psycopg2
 import pytest
 
 from tests.acceptance.flow import Flow
 from tests.acceptance.scale import scaled, size
 from tests.acceptance.test_broker_faults import events
 from tests.acceptance.test_process_faults import SHORT_LEASE, clean, costs
+from tests.acceptance.world import failed_job
 from tests.services import execute, with_database
 from tests.support.small_disk import small_disk
 from tests.support.smtp_script import hang
@@ -273,3 +276,19 @@ def test_an_event_for_5000_readers_is_one_transaction(world: World) -> None:
     assert not events(worker, "broker_connection_lost")
     assert worker.terminate() == 0
     assert world.depth(world.topology.queue) == 0  # had it not been acked, it would be back
+
+
+def test_a_transaction_left_open_on_one_customers_row_holds_up_nobody_else(world: World) -> None:
+    """Whoever left it open, the events of that customer wait in the worker's hand until it ends."""
+    sick, well = world.customer(), world.customer()
+    world.worker().ready()
+    with contextlib.closing(psycopg2.connect(world.database.url)) as somebody, somebody.cursor() as cursor:
+        cursor.execute("SELECT FROM customers WHERE id = %s FOR UPDATE", (sick.id,))
+        world.publish(failed_job(sick, 1))
+        for number in range(2, 12):
+            world.publish(failed_job(well, number))
+        world.wait_final(well, 10, 30)
+        assert world.ask("SELECT count(*) FROM job_events WHERE customer_id = %s", (sick.id,)) == [(0,)]
+        somebody.rollback()
+    assert [row["status"] for row in world.wait_final(sick, 1)] == ["sent"]
+    assert world.ask("SELECT count(*) FROM rejected_events") == [(0,)]
