@@ -162,7 +162,7 @@ def test_an_ack_that_comes_too_late_is_made_up_for(broker_world: World, own_rabb
             cursor.execute("LOCK TABLE job_events IN ACCESS EXCLUSIVE MODE")
             world.fail_job(customer, 1)
             wait_until(lambda: events(worker, "broker_connection_lost"), 60, "the channel to be closed")
-            wait_until(lambda: events(worker, "intake_paused") >= 2, 60, "another try")
+            wait_until(lambda: events(worker, "customer_cannot_be_written") >= 2, 60, "another try")
             locker.rollback()
         unlocked = time.monotonic()
         world.wait_settled(2)
