@@ -147,7 +147,7 @@ site: $(VENV)/.site ## Build the documentation into build/site, and check its li
 	$(BIN)/python -m tests.site build/site
 
 .PHONY: check
-check: lint type site check-deploy check-watch try-systemd test ## Everything CI runs
+check: lint type cov site check-deploy check-watch try-systemd test ## Everything CI runs
 
 .PHONY: clean
 clean: ## Remove the environment and caches

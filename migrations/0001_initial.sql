@@ -28,7 +28,7 @@ CREATE TABLE customers (
     created_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE customers IS 'The platform''s customers. The platform writes them.';
-COMMENT ON COLUMN customers.id IS 'The platform''s own id; generated when left out.';
+COMMENT ON COLUMN customers.id IS 'The platform''s own id; when left out, the next one above all that were given.';
 COMMENT ON COLUMN customers.name IS 'Name as shown in mails.';
 COMMENT ON COLUMN customers.timezone IS 'IANA time zone of times in mails, unless the reader has one of his own.';
 COMMENT ON COLUMN customers.locale IS 'Language of mails, such as en, de or de-AT. Languages without a translation fall back to English.';
@@ -44,7 +44,7 @@ CREATE TABLE users (
     created_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE users IS 'The platform''s users. The platform writes them.';
-COMMENT ON COLUMN users.id IS 'The platform''s own id; generated when left out.';
+COMMENT ON COLUMN users.id IS 'The platform''s own id; when left out, the next one above all that were given.';
 COMMENT ON COLUMN users.username IS 'Login name.';
 COMMENT ON COLUMN users.email IS 'Address mails go to, unless a preference names another. NULL or empty: none.';
 COMMENT ON COLUMN users.role IS 'viewer, operator or admin: decides what the user may receive and receives by default.';
@@ -404,6 +404,24 @@ END $$;
 COMMENT ON FUNCTION freeze_final_row() IS 'A mail that is sent or failed stays so.';
 CREATE TRIGGER freeze_final_row BEFORE UPDATE ON notification_events
     FOR EACH ROW WHEN (OLD.status <> 'pending') EXECUTE FUNCTION freeze_final_row();
+
+-- Takes no lock that others would wait for until the end of a sync: two writers in the same instant may leave the sequence
+-- behind one of them. An insert that then meets a taken id succeeds when it is repeated.
+CREATE FUNCTION pass_given_ids() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    v_sequence constant regclass := pg_get_serial_sequence(TG_RELID::regclass::text, 'id');
+    v_highest constant bigint := (SELECT max(n.id) FROM new_rows n);
+BEGIN
+    IF v_highest > coalesce(pg_sequence_last_value(v_sequence), 0) THEN
+        PERFORM setval(v_sequence, v_highest);
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION pass_given_ids() IS 'A generated id is above those that the platform gave itself.';
+CREATE TRIGGER pass_given_ids AFTER INSERT ON customers
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION pass_given_ids();
+CREATE TRIGGER pass_given_ids AFTER INSERT ON users
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION pass_given_ids();
 
 CREATE FUNCTION touch_updated_at() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -47,9 +47,10 @@ def list_smtp_configs(
 @router.post("/", status_code=201, responses=FORBIDDEN | WRITE)
 def create_smtp_config(caller: AdminOf, parts: PartsOf, wanted: SmtpCreate) -> SmtpConfig:
     """Make the SMTP configuration of a customer who has none."""
-    caller.writer.check_customer(wanted.customer)
     with parts.begin(caller.scope) as connection:
-        saved = smtp_configs.add(connection, wanted.customer, wanted.change(), box=parts.box)
+        saved = smtp_configs.add(
+            connection, wanted.customer, wanted.change(), box=parts.box, writer=caller.writer
+        )
     log.info("smtp_config_created", id=saved.server_id, customer_id=saved.customer_id, by=caller.username)
     return shown(saved)
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from dataclasses import fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, cast
 
-from pydantic import Field
+from pydantic import Field, ValidationError, model_validator
 
+from notifier.api.problems import field_problems
 from notifier.api.shapes import Answer, Body, Id, PageOf, PatchBody, Pem, Text
-from notifier.domain.smtp_settings import MASK, MAX_PORT, SmtpChange
+from notifier.domain.errors import InvalidInput
+from notifier.domain.smtp_settings import MASK, MAX_PORT, SmtpChange, changed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pydantic import ModelWrapValidatorHandler
+
     from notifier.store.smtp_configs import StoredServer
 
 _PASSWORD = "Absent, empty or ******** keeps the stored one, null removes it. It is stored encrypted."  # noqa: S105
@@ -26,7 +32,33 @@ Ca = Annotated[Pem | None, Field(description="PEM of a private authority to trus
 Plaintext = Annotated[bool, Field(description="Let the password travel without TLS; for closed networks.")]
 
 
-class SmtpWrite(Body):
+def _faults_by_rule(given: Mapping[str, Any]) -> dict[str, Sequence[str]]:
+    """Return what the rules have against these settings; what others are missing is not told."""
+    try:
+        changed(None, SmtpChange(**given), has_password=False)
+    except InvalidInput as exc:
+        return {name: texts for name, texts in exc.problems.items() if name in given}
+    return {}
+
+
+class _SmtpBody(Body):
+    """A body that tells the faults of its form and those by the rules at once."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _tell_all(cls, value: Any, read: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401 - not checked yet
+        try:
+            return read(value)
+        except ValidationError as exc:
+            if not isinstance(value, dict):
+                raise
+            problems = cast("dict[str, Sequence[str]]", field_problems(exc.errors()))  # an object's: by field
+            rest = {f.name for f in fields(SmtpChange)} - set(problems)
+            problems |= _faults_by_rule({name: value[name] for name in rest & set(value)})
+            raise InvalidInput(problems) from exc
+
+
+class SmtpWrite(_SmtpBody):
     """A whole SMTP configuration: what is left out gets its default, only the password is kept."""
 
     read_only: ClassVar[frozenset[str]] = Body.read_only | {"customer_name"}
@@ -63,7 +95,7 @@ class SmtpReplace(SmtpWrite):
     customer: Id | None = None
 
 
-class SmtpPatch(PatchBody):
+class SmtpPatch(_SmtpBody, PatchBody):
     """Some settings of an SMTP configuration; what is left out stays."""
 
     read_only: ClassVar[frozenset[str]] = SmtpWrite.read_only

@@ -47,8 +47,10 @@ def show_unsubscribe(token: str, request: Request, parts: PartsOf) -> HTMLRespon
     claim = _claim(token, request, parts)
     if claim is None:
         return _unknown()
+    with parts.begin(_scope(claim)) as connection:
+        customer = unsubscribing.customer_name(connection, claim)
     button = '<form method="post"><button type="submit">Stop these mails</button></form>'
-    return page("Unsubscribe", f"<p>{_about(claim, parts)}</p>{button}")
+    return page("Unsubscribe", f"<p>{_about(claim, customer, parts)}</p>{button}")
 
 
 @router.post("/u/{token}", responses=_RESPONSES | TOO_LARGE)
@@ -57,7 +59,8 @@ def unsubscribe_now(token: str, request: Request, parts: PartsOf) -> HTMLRespons
     claim = _claim(token, request, parts)
     if claim is None:
         return _unknown()
-    with parts.begin(Scope(customer_ids=(claim.customer_id,))) as connection:
+    with parts.begin(_scope(claim)) as connection:
+        customer = unsubscribing.customer_name(connection, claim)
         done = unsubscribing.unsubscribe(connection, claim)
     log.info(
         "unsubscribed",
@@ -67,9 +70,8 @@ def unsubscribe_now(token: str, request: Request, parts: PartsOf) -> HTMLRespons
         cancelled=done.cancelled,
     )
     more = "Other mails are not affected; your preferences in the product switch these on again."
-    return page(
-        "Unsubscribed", f"<p>Done. {_about(claim, parts)} will not reach you any more.</p><p>{more}</p>"
-    )
+    about = _about(claim, customer, parts)
+    return page("Unsubscribed", f"<p>Done. {about} will not reach you any more.</p><p>{more}</p>")
 
 
 def _claim(token: str, request: Request, parts: Parts) -> Claim | None:
@@ -85,8 +87,13 @@ def _claim(token: str, request: Request, parts: Parts) -> Claim | None:
     return claim
 
 
-def _about(claim: Claim, parts: Parts) -> str:
-    return escape(f"Mails of {parts.settings.app.product} about {_KINDS[claim.event_type]}")
+def _scope(claim: Claim) -> Scope:
+    return Scope(customer_ids=(claim.customer_id,))
+
+
+def _about(claim: Claim, customer: str | None, parts: Parts) -> str:
+    whose = "" if customer is None else f" of {customer}"
+    return escape(f"Mails of {parts.settings.app.product} about {_KINDS[claim.event_type]}{whose}")
 
 
 def _unknown() -> HTMLResponse:

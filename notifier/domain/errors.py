@@ -28,7 +28,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from notifier.domain.outcomes import Reply
     from notifier.domain.vocabulary import FaultCause, Phase, RejectionReason
@@ -174,3 +174,16 @@ class InvalidLines(InvalidInput):
                 for number, problems in self.lines.items()
             }
         )
+
+
+def told_together(*checks: Callable[[], object]) -> None:
+    """Run every check. Raises one InvalidInput with the faults of all that raised one."""
+    problems: dict[str, list[str]] = {}
+    for check in checks:
+        try:
+            check()
+        except InvalidInput as exc:
+            for field, texts in exc.problems.items():
+                problems.setdefault(field, []).extend(texts)
+    if problems:
+        raise InvalidInput(problems)

@@ -175,6 +175,7 @@ def environment(*, html: bool, is_safe: Callable[[str], bool]) -> ImmutableSandb
         multiline=filters.multiline,
         whole_numbers=filters.whole_numbers,
         soft=filters.soft,
+        soft_addresses=filters.soft_addresses,
         link=filters.safe_link(is_safe),
     )
     return env

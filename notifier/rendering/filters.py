@@ -18,6 +18,7 @@ _LABEL_WIDTH = 18
 _LINK = re.compile(r"https?://")
 _LONG_NAME = 14  # characters that fit the narrowest column
 _DOT = re.compile(r"\.(?=\w)")
+_MAIL_ADDRESS = re.compile(r"(?<![^\s@<>&;])[^\s@<>&;]+@[\w.-]+")  # in escaped text
 _SHORT = 300  # characters of a sentence worth remembering
 _BLANKS = re.compile(r"^ +| {2,}")
 
@@ -97,8 +98,18 @@ def _with_its_blanks(line: str) -> str:
 
 
 def multiline(value: str) -> Markup:
-    """Return a value as HTML; one of several lines keeps them."""
-    return preformatted(value.split("\n")) if "\n" in value else escape(value)
+    """Return a value as HTML; one of several lines keeps them, one of a single line is as by `soft_addresses`."""
+    return preformatted(value.split("\n")) if "\n" in value else soft_addresses(value)
+
+
+def soft_addresses(value: str) -> Markup:
+    """Return a value as HTML; long mail addresses in it may break behind `@` and dots rather than anywhere."""
+    shown = escape(value)
+    return Markup(_MAIL_ADDRESS.sub(_soft_address, shown)) if "@" in value else shown  # noqa: S704 - escaped above
+
+
+def _soft_address(match: re.Match[str]) -> str:
+    return match[0] if len(match[0]) <= _LONG_NAME else _DOT.sub(".<wbr>", match[0].replace("@", "@<wbr>"))
 
 
 def whole_numbers(text: str) -> str:

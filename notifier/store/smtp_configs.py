@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from notifier.domain.errors import InvalidInput, NotFound, SecretUnreadable
+from notifier.domain.errors import InvalidInput, NotFound, SecretUnreadable, told_together
 from notifier.domain.smtp_settings import SmtpChange, SmtpSettings, changed
 from notifier.store.pages import Page, Slice, rows_and_total
 from notifier.store.tables import customers
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
+    from notifier.domain.preferences import Writer
     from notifier.encryption import SecretBox
 
 _MAX_TOKEN = 8000  # CHECK of the column
@@ -121,14 +122,27 @@ def get(connection: Connection, customer_id: int) -> StoredServer:
     return server
 
 
-def add(connection: Connection, customer_id: int, change: SmtpChange, *, box: SecretBox) -> StoredServer:
-    """Make the server of a customer who has none. Raises as `save`, and InvalidInput when there is one."""
+def add(
+    connection: Connection, customer_id: int, change: SmtpChange, *, box: SecretBox, writer: Writer
+) -> StoredServer:
+    """Make the server of a customer of the writer's who has none.
+
+    Raises as `save`, and InvalidInput for another customer or one who has a server, with all other faults.
+    """
+    told_together(
+        lambda: _check_has_none(connection, customer_id, writer),
+        lambda: changed(None, change, has_password=False),
+    )
+    return save(connection, customer_id, change, box=box)
+
+
+def _check_has_none(connection: Connection, customer_id: int, writer: Writer) -> None:
+    writer.check_customer(customer_id)
     _lock_customer(connection, customer_id)
     stored = of_customer(connection, customer_id)
     if stored is not None:
         text = f"has an SMTP configuration already, {stored.server_id}; change that one"
         raise InvalidInput({"customer_id": [text]})
-    return save(connection, customer_id, change, box=box)
 
 
 def save(

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
+
 from notifier.domain.addresses import parse_mailbox
 from notifier.domain.errors import InvalidAddress
 from notifier.store import log_changes
+from notifier.store.tables import customers
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -47,6 +50,12 @@ _WAITING = """
 SELECT id, recipient_key FROM notification_events
 WHERE customer_id = %(customer)s AND event_type = %(type)s AND status = 'pending' AND lock_token IS NULL
 """
+
+
+def customer_name(connection: Connection, claim: Claim) -> str | None:
+    """Return the name of the claim's customer; None when the customer is gone."""
+    query = sa.select(customers.c.name).where(customers.c.id == claim.customer_id)
+    return connection.execute(query).scalar_one_or_none()
 
 
 def unsubscribe(connection: Connection, claim: Claim) -> Unsubscribed:

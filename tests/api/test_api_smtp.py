@@ -155,6 +155,25 @@ def test_a_fault_is_told_with_its_field_and_nothing_is_stored(
     assert api.one("SELECT count(*) FROM smtp_configs WHERE customer_id = %s", customer) == 0
 
 
+def test_all_faults_of_a_body_are_told_at_once_whatever_finds_them(
+    api: Api, admin: httpx.Client, customer: int
+) -> None:
+    wrong = {"from_email": "nobody", "use_tls": True, "use_ssl": True, "password": "a\nb"}
+    found = {"from_email", "use_ssl", "password"}
+    unread = admin.post("/smtp/", json={**wrong, "port": 70000, "customer": "x", "colour": 1})
+    assert (unread.status_code, set(unread.json())) == (400, found | {"host", "port", "customer", "colour"})
+    body = {**wrong, "host": "smtp://x"}
+    foreign = admin.post("/smtp/", json={**body, "customer": api.customer()})
+    assert (foreign.status_code, set(foreign.json())) == (400, found | {"host", "customer"})
+    path = f"/smtp/{create(admin, customer)['id']}/"
+    second = admin.post("/smtp/", json={**body, "customer": customer})
+    assert (second.status_code, set(second.json())) == (400, found | {"host", "customer"})
+    for method in ("PUT", "PATCH"):
+        answer = admin.request(method, path, json={**body, "port": None})
+        assert (answer.status_code, set(answer.json())) == (400, found | {"host", "port"})
+    assert admin.post("/smtp/", json=[wrong]).json().keys() == {"detail"}
+
+
 def test_text_that_cannot_be_stored_is_refused_and_no_server_error(
     admin: httpx.Client, customer: int
 ) -> None:

@@ -88,6 +88,15 @@ def test_looking_changes_nothing_and_shows_no_address(api: Api) -> None:
     assert off(api, customer) == set()
 
 
+def test_the_page_names_the_customer_whose_mails_end(api: Api) -> None:
+    customer, other = api.customer("Smith & <b>Sons</b>"), api.customer("Bystander")
+    for method in ("GET", "POST"):
+        answer = api.anonymous.request(method, path(customer))
+        assert "Mails of Webnet about failed jobs of Smith &amp; &lt;b&gt;Sons&lt;/b&gt;" in answer.text
+        assert "Bystander" not in answer.text
+        assert "failed jobs of Bystander" in api.anonymous.request(method, path(other)).text
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_link_that_we_did_not_sign_is_unknown(api: Api, method: str) -> None:
     customer = api.customer()
@@ -99,5 +108,8 @@ def test_a_link_that_we_did_not_sign_is_unknown(api: Api, method: str) -> None:
 
 
 def test_a_link_of_a_customer_or_address_that_is_gone_is_answered_as_ever(api: Api) -> None:
-    assert api.anonymous.post(path(2**62)).status_code == 200
+    for method in ("GET", "POST"):
+        gone = api.anonymous.request(method, path(2**62))
+        assert gone.status_code == 200
+        assert "Mails of Webnet about failed jobs" in gone.text
     assert api.anonymous.post(path(api.customer())).status_code == 200

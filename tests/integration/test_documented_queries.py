@@ -97,6 +97,7 @@ def test_a_login_made_as_the_page_says_reads_and_is_limited(owned: Engine) -> No
         cursor.execute("SELECT unnest(rolconfig) FROM pg_roles WHERE rolname = 'anna_reports'")
         assert {row[0] for row in cursor.fetchall()} == {
             "statement_timeout=60s",
+            "idle_in_transaction_session_timeout=15s",
             "default_transaction_read_only=on",
         }
         cursor.execute("SET LOCAL ROLE anna_reports")

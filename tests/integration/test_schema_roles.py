@@ -201,6 +201,8 @@ def test_the_platform_writes_its_own_tables_and_the_triggers_follow(owned: Engin
         assert [tuple(row) for row in counts] == [("admin", 1)]
         assert number(connection, "SELECT count(*) FROM delivery_lanes") == 1
     with acting_as(owned, "notifier_sync") as connection:
+        connection.exec_driver_sql("INSERT INTO customers (id, name) VALUES (%s, 'given')", (customer + 1,))
+        assert add_customer(connection) == customer + 2
         connection.exec_driver_sql("DELETE FROM users")
         connection.exec_driver_sql("DELETE FROM customers")
 

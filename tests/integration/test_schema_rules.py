@@ -125,6 +125,23 @@ def test_plain_sql_that_asks_for_both_kinds_of_tls_gets_implicit_tls(connection:
     assert tuple(row) == (False, True)
 
 
+@pytest.mark.parametrize(("table", "name"), [("customers", "name"), ("users", "username")])
+def test_a_generated_id_is_above_all_ids_that_were_given(
+    connection: Connection, table: str, name: str
+) -> None:
+    def insert(columns: str, rows: str) -> list[int]:
+        statement = f"INSERT INTO {table} ({columns}) VALUES {rows} ON CONFLICT DO NOTHING RETURNING id"  # noqa: S608 - our own names
+        return list(connection.exec_driver_sql(statement).scalars())
+
+    (generated,) = insert(name, "('a')")
+    given = generated + 1
+    insert(f"id, {name}", f"({given + 40}, 'b'), ({given}, 'c')")
+    assert insert(name, "('d')") == [given + 41]
+    insert(f"id, {name}", f"({given + 1}, 'e')")
+    assert insert(f"id, {name}", f"({given + 90}, 'e')") == []
+    assert insert(name, "('f'), ('g')") == [given + 42, given + 43]
+
+
 def _roles(connection: Connection, customer: int) -> dict[str, int]:
     query = "SELECT role, users FROM customer_role_counts WHERE customer_id = %(c)s AND users <> 0"
     return {row.role: row.users for row in connection.exec_driver_sql(query, {"c": customer})}

@@ -90,10 +90,10 @@ class Api:
             )
         return token
 
-    def customer(self) -> int:
-        """Add a customer."""
+    def customer(self, name: str | None = None) -> int:
+        """Add a customer, of any name unless one is given."""
         with self.engine.begin() as connection:
-            return add_customer(connection)
+            return add_customer(connection, name)
 
     def smtp(self, customer: int, **values: object) -> int:
         """Add a customer's mail server by plain SQL; returns its id."""

@@ -308,6 +308,16 @@ def test_headers_hold_only_cleaned_words(text: str) -> None:
         assert clean_header(header.words) == header.words
 
 
+@pytest.mark.parametrize("smuggled", ["a\nBcc: e@x", "a\rBcc: e@x"])
+def test_an_encoder_that_lets_a_line_end_through_stops_the_mail(
+    monkeypatch: pytest.MonkeyPatch, smuggled: str
+) -> None:
+    """The standard library has done so (CVE-2024-6923)."""
+    monkeypatch.setattr("notifier.domain.headers.EncodedHeader.encode", lambda _self, **_how: smuggled)
+    with pytest.raises(HeaderInjection, match="bare CR or LF"):
+        assemble(facts(subject=f"Störung {ord(smuggled[1])}"), encode_body(body()), None)
+
+
 @pytest.mark.parametrize("line", ["a\nb", "a\rb", "a\r\nb", "\n" * 2000])
 def test_a_line_end_that_slips_in_stops_the_mail(line: str) -> None:
     """What is encoded as one line is one line, whatever made it."""

@@ -129,6 +129,20 @@ def test_a_value_of_several_lines_keeps_them() -> None:
     assert filters.columns([("Diff", "-a\n+  b"), ("Line", "12")]) == "Diff:\n  -a\n  +  b\nLine: 12"
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("noc@acme.example", "noc@<wbr>acme.<wbr>example"),
+        ("write to <anna.lee@bücher.example>!", "write to &lt;anna.<wbr>lee@<wbr>bücher.<wbr>example&gt;!"),
+        ("a&b@acme-networks.example", "a&amp;b@<wbr>acme-networks.<wbr>example"),
+        ("a@b.example", "a@b.example"),
+        ("@core-01.dc2.hamburg.example", "@core-01.dc2.hamburg.example"),
+    ],
+)
+def test_a_long_mail_address_in_a_value_may_break_behind_its_signs_only(value: str, shown: str) -> None:
+    assert filters.soft_addresses(value) == filters.multiline(value) == shown
+
+
 def test_a_number_stays_with_its_word() -> None:
     assert filters.whole_numbers("Config backup #4812 failed") == "Config backup\u00a0#4812 failed"
 
