@@ -59,6 +59,9 @@ class Sweeper:
         self._policy = policy
         self._vitals = vitals
         self._metrics = metrics
+        self._stuck = sweep.StuckRows(
+            clock=clock, tell=lambda row_id, error: _log.error("mail_stuck", id=row_id, error=error)
+        )
         rounds = rounds or Rounds()
         tasks: list[tuple[float, Callable[[], None]]] = [
             (rounds.look_after_senders, look_after_senders),
@@ -95,6 +98,7 @@ class Sweeper:
             max_ambiguous=policy.max_ambiguous,
             ambiguous_delay=policy.ambiguous_delay,
             fail_ambiguous=policy.on_ambiguous == "fail",
+            stuck=self._stuck,
         )
         if found.unsent or found.ambiguous:
             self._metrics.ambiguous_found(found.ambiguous)
@@ -105,12 +109,12 @@ class Sweeper:
             )
 
     def _expire(self) -> None:
-        for reason in self._database.run(sweep.expire):
+        for reason in self._database.run(sweep.expire, stuck=self._stuck):
             self._metrics.mail_failed(reason)
             _log.warning("mail_expired", failure_reason=reason)
 
     def _tell_held(self) -> None:
-        self._database.run(sweep.tell_held)
+        self._database.run(sweep.tell_held, stuck=self._stuck)
 
     def _repair_lanes(self) -> None:
         repaired = self._database.run(sweep.repair_lanes)

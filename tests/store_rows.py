@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import time
 from typing import TYPE_CHECKING
 
 from notifier.store import inbox
+from notifier.store.sweep import StuckRows
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -131,6 +133,30 @@ def wake(connection: Connection, customer: int) -> None:
     connection.exec_driver_sql(
         "UPDATE delivery_lanes SET next_due_at = now() WHERE customer_id = %(c)s", {"c": customer}
     )
+
+
+def stuck_rows() -> StuckRows:
+    """As a sweeper has them when it starts."""
+    return StuckRows(clock=time.monotonic, tell=lambda _id, _reason: None)
+
+
+_SPOIL = """
+CREATE FUNCTION refuse_this_row() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'row %% cannot be written', OLD.id USING ERRCODE = TG_ARGV[0]; END $$;
+CREATE TRIGGER refuse_this_row BEFORE UPDATE ON notification_events FOR EACH ROW WHEN (OLD.id = ANY ('{{{ids}}}'))
+EXECUTE FUNCTION refuse_this_row('{state}')
+"""
+
+
+def spoil(connection: Connection, *mails: int, state: str = "XX001") -> None:
+    """Let no update of these rows succeed, as if their page were damaged or a constraint forbade it."""
+    statement = _SPOIL.format(ids=",".join(map(str, mails)), state=state)
+    connection.exec_driver_sql(statement, {"none": None})
+
+
+def mend(connection: Connection) -> None:
+    """Let the rows that were spoiled be written again."""
+    connection.exec_driver_sql("DROP FUNCTION refuse_this_row CASCADE")
 
 
 def new_event(customer: int, event_id: str, content: bytes = b"one", *, mails: int = 1) -> inbox.NewEvent:

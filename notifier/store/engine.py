@@ -32,9 +32,11 @@ _CONNECT = {
     "tcp_user_timeout": 60_000,  # ms; keepalives do not fire while sent data waits for its acknowledgement
 }
 _DATA_FAULTS = ("22", "23")  # data exception, integrity constraint violation
-# Lock not available, query cancelled, deadlock, serialization failure, an exception raised by a function.
-_ROW_FAULTS = ("55P03", "57014", "40P01", "40001", "P0001")
-_DAMAGE = "XX"  # internal error, damaged data or index
+# What may be wrong with some rows alone: damage (XX), a trigger that objects (P0001), a file that cannot be read where
+# they lie (58030, 58P01).
+_ROW_FAULTS = ("XX", "P0001", "58030", "58P01")
+# Lock not available, query canceled, deadlock, serialization failure: these rows may be free again soon.
+_TIMED_OUT = ("55P03", "57014", "40P01", "40001")
 _MISSING = ("42P01", "42703", "42883")  # undefined table, column, function
 
 
@@ -92,12 +94,18 @@ def _fault(original: Exception, *, carried_out: bool) -> Exception:
         fault = DataRejected(f"the data cannot be written: {text}")
     elif state in _MISSING:
         fault = SchemaDamaged(f"{text} ({state})")
-    elif isinstance(state, str) and (state in _ROW_FAULTS or state[:2] == _DAMAGE):
+    elif isinstance(state, str) and state.startswith((*_ROW_FAULTS, *_TIMED_OUT)):
         fault = RowsUnavailable(f"database: {text} ({state})")
     else:
         fault = DatabaseUnavailable(f"database: {text}" + (f" ({state})" if state else ""))
     fault.__cause__ = original
     return fault
+
+
+def about_rows(fault: DatabaseUnavailable | DataRejected) -> bool:
+    """Tell whether a statement failed because of some rows, so that it can be done with the others."""
+    state = getattr(fault.__cause__, "pgcode", None)
+    return isinstance(state, str) and state.startswith(_ROW_FAULTS)
 
 
 def plain_rows(

@@ -4,20 +4,39 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from notifier.domain.backlog import Backlog
+from notifier.domain.errors import DatabaseUnavailable, DataRejected
+from notifier.store.engine import about_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from sqlalchemy.engine import Connection
+    from sqlalchemy.engine import Connection, Row
 
     from notifier.domain.vocabulary import FailureReason
 
 MAX_LOST_CLAIMS = 3
 LOST_AGAIN_SECONDS = 60.0
+STUCK_SECONDS = 600.0
+T = TypeVar("T")
+
 _ROWS = 500
+_MOST_FAULTS = 64  # of one call; where every row is stuck, finding out takes one or two faults for each
+
+# Each task first reads which rows it is about, without a lock, then changes these. So one of them that cannot be
+# changed is found by halves, and left out the next time. The change asks again whether they are still as they were;
+# that a mail has not ended it asks by finished_at: the planner has no index for that which it could prefer to the ids.
+_LOST = """
+WITH held AS (
+    SELECT m.id, b.token, b.alive_until FROM delivery_batches b CROSS JOIN unnest(b.mails) AS m (id)
+)
+SELECT n.id FROM held h JOIN notification_events n ON n.id = h.id AND n.lock_token = h.token
+WHERE n.id = ANY (ARRAY(SELECT id FROM held)) AND n.id <> ALL (%(stuck)s::bigint[])
+    AND (n.lease_until < now() OR (n.handoff_at IS NULL AND h.alive_until < now()))
+ORDER BY n.id LIMIT %(rows)s
+"""
 
 # Never stamped: surely not sent, and never to be, since the stamp of a row that was given back fails. So a worker that
 # is merely taken for dead does no harm, and nobody waits for the end of its lease. Stamped: nobody knows, so it counts
@@ -29,9 +48,9 @@ WITH held AS (
 ), lost AS (
     SELECT n.id, n.handoff_at IS NOT NULL AS stamped
     FROM held h JOIN notification_events n ON n.id = h.id AND n.lock_token = h.token
-    WHERE n.id = ANY (ARRAY(SELECT id FROM held))
+    WHERE n.id = ANY (%(ids)s::bigint[])
         AND (n.lease_until < now() OR (n.handoff_at IS NULL AND h.alive_until < now()))
-    ORDER BY n.id LIMIT %(rows)s FOR UPDATE OF n SKIP LOCKED
+    ORDER BY n.id FOR UPDATE OF n SKIP LOCKED
 ), judged AS (
     SELECT n.id, l.stamped,
         CASE WHEN NOT l.stamped AND n.lost_claims + 1 >= %(max_lost)s THEN 'render_error'
@@ -62,6 +81,13 @@ _LOWER_LANES = "SELECT lower_lanes(%(customers)s::bigint[], %(due)s::timestamptz
 
 _END_BATCHES = "SELECT end_batches(ARRAY(SELECT token FROM delivery_batches))"
 
+_LATE = """
+SELECT n.id FROM notification_events n
+WHERE n.status = 'pending' AND n.expires_at < now() AND (n.lease_until IS NULL OR n.lease_until < now())
+    AND n.id <> ALL (%(stuck)s::bigint[])
+ORDER BY n.expires_at LIMIT %(rows)s
+"""
+
 # The reason is the last fault that kept it waiting: its own, else its server's.
 _EXPIRE = """
 WITH late AS (
@@ -69,8 +95,9 @@ WITH late AS (
     FROM notification_events n
     LEFT JOIN delivery_lanes l ON l.customer_id = n.customer_id
     LEFT JOIN smtp_breakers b ON b.server_id = l.server_id
-    WHERE n.status = 'pending' AND n.expires_at < now() AND (n.lease_until IS NULL OR n.lease_until < now())
-    ORDER BY n.expires_at LIMIT %(rows)s FOR UPDATE OF n SKIP LOCKED
+    WHERE n.id = ANY (%(ids)s::bigint[])
+      AND n.finished_at IS NULL AND n.expires_at < now() AND (n.lease_until IS NULL OR n.lease_until < now())
+    ORDER BY n.expires_at FOR UPDATE OF n SKIP LOCKED
 )
 UPDATE notification_events n
 SET status = 'failed', finished_at = now(),
@@ -84,13 +111,24 @@ RETURNING n.failure_reason
 """
 
 # Most are told when the breaker opens; those taken in, or given back, in that very moment are not.
+_UNTOLD = """
+SELECT n.id
+FROM smtp_breakers b JOIN delivery_lanes l USING (server_id) JOIN notification_events n USING (customer_id)
+WHERE b.open_until > now() AND b.last_error IS NOT NULL
+  AND n.status = 'pending' AND n.lock_token IS NULL AND n.error_message IS NULL
+  AND n.id <> ALL (%(stuck)s::bigint[])
+LIMIT %(rows)s
+"""
+
 _TELL_HELD = """
 WITH untold AS (
     SELECT n.id, b.last_error
-    FROM smtp_breakers b JOIN delivery_lanes l USING (server_id) JOIN notification_events n USING (customer_id)
-    WHERE b.open_until > now() AND b.last_error IS NOT NULL
-      AND n.status = 'pending' AND n.lock_token IS NULL AND n.error_message IS NULL
-    LIMIT %(rows)s FOR UPDATE OF n SKIP LOCKED
+    FROM notification_events n
+    JOIN delivery_lanes l USING (customer_id)
+    JOIN smtp_breakers b ON b.server_id = l.server_id
+    WHERE n.id = ANY (%(ids)s::bigint[]) AND b.open_until > now() AND b.last_error IS NOT NULL
+      AND n.finished_at IS NULL AND n.lock_token IS NULL AND n.error_message IS NULL
+    ORDER BY n.id FOR UPDATE OF n SKIP LOCKED
 )
 UPDATE notification_events n SET error_message = u.last_error FROM untold u WHERE n.id = u.id
 """
@@ -139,6 +177,57 @@ class TakenBack:
     failed: Mapping[FailureReason, int]
 
 
+class StuckRows:
+    """Rows that could not be updated, left out for ten minutes so that they hold up no others.
+
+    clock is monotonic; tell gets the id and the reason of each, whenever it turns out to be stuck.
+    """
+
+    def __init__(self, *, clock: Callable[[], float], tell: Callable[[int, str], None]) -> None:
+        self._clock = clock
+        self._tell = tell
+        self._until: dict[int, float] = {}
+
+    def add(self, row_id: int, reason: str) -> None:
+        """Leave a row out from now on."""
+        self._until[row_id] = self._clock() + STUCK_SECONDS
+        self._tell(row_id, reason)
+
+    def ids(self) -> list[int]:
+        """Return what is left out now."""
+        now = self._clock()
+        self._until = {row_id: until for row_id, until in self._until.items() if until > now}
+        return list(self._until)
+
+
+def _change(
+    connection: Connection, wanted: str, change: Callable[[list[int]], T], stuck: StuckRows
+) -> list[T]:
+    """Change the rows that the query `wanted` finds; returns what `change` returned for each part of them.
+
+    They are one part, unless some cannot be changed: then ever smaller ones, and whatever fails alone is stuck.
+    """
+    rows = connection.exec_driver_sql(wanted, {"rows": _ROWS, "stuck": stuck.ids()})
+    ids: list[int] = list(rows.scalars())
+    parts = [ids] if ids else []
+    done: list[T] = []
+    faults = 0
+    while parts and faults < _MOST_FAULTS:
+        part = parts.pop()
+        try:
+            done.append(change(part))
+        except (DatabaseUnavailable, DataRejected) as fault:
+            if not about_rows(fault):
+                raise
+            faults += 1
+            if len(part) == 1:
+                stuck.add(part[0], str(fault))
+            else:
+                half = len(part) // 2
+                parts += [part[half:], part[:half]]
+    return done
+
+
 def take_back(
     connection: Connection,
     *,
@@ -146,13 +235,13 @@ def take_back(
     max_ambiguous: int,
     ambiguous_delay: float,
     fail_ambiguous: bool,
+    stuck: StuckRows,
 ) -> TakenBack:
     """Free up to 500 rows whose lease ran out, or that were not about to leave when their worker fell silent.
 
-    ambiguous_delay in seconds.
+    ambiguous_delay in seconds. Rows that cannot be updated become stuck.
     """
     parameters = {
-        "rows": _ROWS,
         "max_lost": MAX_LOST_CLAIMS,
         "fail": fail_ambiguous,
         "max_ambiguous": max_ambiguous,
@@ -160,13 +249,19 @@ def take_back(
         "delay": ambiguous_delay,
         "lost_again": LOST_AGAIN_SECONDS,
     }
-    rows = connection.exec_driver_sql(_TAKE_BACK, parameters).all()
-    due = {
-        customer: min(row.due for row in rows if row.customer_id == customer)
-        for customer in {row.customer_id for row in rows if row.failure_reason is None}
-    }
-    if due:
-        connection.exec_driver_sql(_LOWER_LANES, {"customers": list(due), "due": list(due.values())})
+
+    def change(ids: list[int]) -> list[Row[Any]]:
+        rows = connection.exec_driver_sql(_TAKE_BACK, {**parameters, "ids": ids}).all()
+        due = {
+            customer: min(row.due for row in rows if row.customer_id == customer)
+            for customer in {row.customer_id for row in rows if row.failure_reason is None}
+        }
+        if due:
+            lanes = {"customers": list(due), "due": list(due.values())}
+            connection.exec_driver_sql(_LOWER_LANES, lanes)
+        return list(rows)
+
+    rows = [row for part in _change(connection, _LOST, change, stuck) for row in part]
     connection.exec_driver_sql(_END_BATCHES)
     failed: Counter[FailureReason] = Counter()
     for row in rows:
@@ -179,14 +274,28 @@ def take_back(
     )
 
 
-def expire(connection: Connection) -> list[FailureReason]:
-    """Fail up to 500 mails past their time, breaker or not; returns the failure reason of each."""
-    return [row[0] for row in connection.exec_driver_sql(_EXPIRE, {"rows": _ROWS})]
+def expire(connection: Connection, *, stuck: StuckRows) -> list[FailureReason]:
+    """Fail up to 500 mails past their time, breaker or not; returns the failure reason of each.
+
+    Rows that cannot be updated become stuck.
+    """
+
+    def change(ids: list[int]) -> list[FailureReason]:
+        return [row[0] for row in connection.exec_driver_sql(_EXPIRE, {"ids": ids})]
+
+    return [reason for part in _change(connection, _LATE, change, stuck) for reason in part]
 
 
-def tell_held(connection: Connection) -> int:
-    """Give up to 500 mails that an open breaker holds, and that say no fault, the server's; returns how many."""
-    return int(connection.exec_driver_sql(_TELL_HELD, {"rows": _ROWS}).rowcount)
+def tell_held(connection: Connection, *, stuck: StuckRows) -> int:
+    """Give up to 500 mails that an open breaker holds, and that say no fault, the server's; returns how many.
+
+    Rows that cannot be updated become stuck.
+    """
+
+    def change(ids: list[int]) -> int:
+        return int(connection.exec_driver_sql(_TELL_HELD, {"ids": ids}).rowcount)
+
+    return sum(_change(connection, _UNTOLD, change, stuck))
 
 
 def repair_lanes(connection: Connection) -> int:

@@ -12,7 +12,7 @@ import pytest
 from notifier.domain.outcomes import Reply, Settlement
 from notifier.store import claims, sweep
 from tests.integration.test_claim_fairness import claim, customer_with
-from tests.store_rows import number
+from tests.store_rows import number, stuck_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +64,12 @@ def _take_back(connection: Connection, batch: claims.Batch) -> None:
         {"t": str(batch.token)},
     )
     found = sweep.take_back(
-        connection, max_attempts=5, max_ambiguous=2, ambiguous_delay=300, fail_ambiguous=False
+        connection,
+        max_attempts=5,
+        max_ambiguous=2,
+        ambiguous_delay=300,
+        fail_ambiguous=False,
+        stuck=stuck_rows(),
     )
     assert found.unsent == len(batch.mails)
 

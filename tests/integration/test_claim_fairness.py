@@ -10,7 +10,7 @@ import pytest
 
 from notifier.store import claims, sweep
 from notifier.store.engine import OwnConnection
-from tests.store_rows import add_customer, add_event, add_mail, number, wake
+from tests.store_rows import add_customer, add_event, add_mail, number, stuck_rows, wake
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -258,7 +258,12 @@ def test_a_worker_that_says_so_lives_however_long_it_takes(connection: Connectio
 
 def _take_back(connection: Connection) -> sweep.TakenBack:
     return sweep.take_back(
-        connection, max_attempts=5, max_ambiguous=2, ambiguous_delay=300, fail_ambiguous=False
+        connection,
+        max_attempts=5,
+        max_ambiguous=2,
+        ambiguous_delay=300,
+        fail_ambiguous=False,
+        stuck=stuck_rows(),
     )
 
 

@@ -46,7 +46,7 @@ CASES = {
     "ix_due": "SELECT id FROM notification_events WHERE customer_id = 3 AND status = 'pending' AND lock_token IS NULL "
     "AND next_attempt_at <= now() ORDER BY next_attempt_at, id LIMIT 16",
     "ix_batches_server": "SELECT count(*) FROM delivery_batches WHERE server_id = 3",
-    "ix_expiry": sweep._EXPIRE % {"rows": 500},
+    "ix_expiry": sweep._LATE % {"rows": 500, "stuck": "'{}'"},
     "ix_log_customer": _listing(LogFilter(customer_ids=(8,))),
     "ix_log_sent": _listing(LogFilter(customer_ids=(3,), status="sent"), "-sent_at"),
     "ix_log_created": _listing(LogFilter()),

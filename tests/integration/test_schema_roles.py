@@ -30,7 +30,7 @@ from notifier.store import (
     sweep,
 )
 from notifier.store.tables import metadata
-from tests.store_rows import add_customer, add_event, add_mail, add_user, number
+from tests.store_rows import add_customer, add_event, add_mail, add_user, number, stuck_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,11 +140,16 @@ def test_the_worker_can_do_its_whole_work(owned: Engine, customer: int) -> None:
         claims.release(connection, token=token)
         breakers.success(connection, batch.server_id)
         sweep.take_back(
-            connection, max_attempts=5, max_ambiguous=2, ambiguous_delay=300, fail_ambiguous=False
+            connection,
+            max_attempts=5,
+            max_ambiguous=2,
+            ambiguous_delay=300,
+            fail_ambiguous=False,
+            stuck=stuck_rows(),
         )
-        sweep.expire(connection)
+        sweep.expire(connection, stuck=stuck_rows())
         assert sweep.repair_lanes(connection) == 0
-        assert sweep.tell_held(connection) == 0
+        assert sweep.tell_held(connection, stuck=stuck_rows()) == 0
         assert event_log.find(connection, event_log.LogFilter(status="sent")).total == 1
 
 

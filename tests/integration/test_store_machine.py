@@ -19,7 +19,7 @@ from notifier.domain.outcomes import Reply, RetryPolicy, classify, settle
 from notifier.domain.vocabulary import FaultCause, Phase
 from notifier.store import breakers, claims, inbox, log_changes, sweep
 from notifier.store.tables import metadata
-from tests.store_rows import add_customer, new_event
+from tests.store_rows import add_customer, new_event, stuck_rows
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -222,12 +222,13 @@ class Store(RuleBasedStateMachine):
             max_ambiguous=POLICY.max_ambiguous,
             ambiguous_delay=POLICY.ambiguous_delay,
             fail_ambiguous=False,
+            stuck=stuck_rows(),
         )
         assert list(self.db.exec_driver_sql(_EMPTY_BATCHES).scalars()) == []
 
     @rule()
     def the_sweeper_expires(self) -> None:
-        sweep.expire(self.db)
+        sweep.expire(self.db, stuck=stuck_rows())
 
     @rule(
         server=st.integers(0, 3),
