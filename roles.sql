@@ -51,10 +51,10 @@ ALTER ROLE notifier_reader SET default_transaction_read_only = on;
 -- read_audience only reads, with its caller's rights: the commands and the API call it, too.
 REVOKE ALL ON FUNCTION take_in(json), claim_batch(uuid, text, interval, integer, integer, boolean, boolean, jsonb),
     stamp_batch(uuid, bigint[], interval), record_batch(uuid, json), release_batch(uuid), end_batches(uuid[]),
-    lower_lanes(bigint[], timestamptz[]) FROM PUBLIC;
+    lower_lanes(bigint[], timestamptz[]), pass_over(bigint, timestamptz, integer, interval) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION take_in(json), claim_batch(uuid, text, interval, integer, integer, boolean, boolean, jsonb),
     stamp_batch(uuid, bigint[], interval), record_batch(uuid, json), release_batch(uuid), end_batches(uuid[]),
-    lower_lanes(bigint[], timestamptz[])
+    lower_lanes(bigint[], timestamptz[]), pass_over(bigint, timestamptz, integer, interval)
     TO notifier_worker;
 
 -- The REST API: every transaction becomes this role and names its caller's customers in settings of that transaction

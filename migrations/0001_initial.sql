@@ -340,12 +340,16 @@ CREATE INDEX ix_rejected_body ON rejected_events (body_sha256);          -- dead
 CREATE TABLE delivery_lanes (
     customer_id bigint PRIMARY KEY REFERENCES customers ON DELETE CASCADE,
     server_id bigint NOT NULL DEFAULT 0,
-    next_due_at timestamptz NOT NULL DEFAULT 'infinity'
+    next_due_at timestamptz NOT NULL DEFAULT 'infinity',
+    passed_over bigint[] NOT NULL DEFAULT '{}',
+    passed_over_until timestamptz NOT NULL DEFAULT '-infinity'
 );
 COMMENT ON TABLE delivery_lanes IS 'Internal: one lane per customer. Workers take lanes in turn, so that no customer waits behind another.';
 COMMENT ON COLUMN delivery_lanes.customer_id IS 'The customer.';
 COMMENT ON COLUMN delivery_lanes.server_id IS 'Kept by trigger: the customer''s smtp_configs.id, or 0 for the [smtp] section.';
 COMMENT ON COLUMN delivery_lanes.next_due_at IS 'When the next mail of this customer is due; infinity when nothing waits.';
+COMMENT ON COLUMN delivery_lanes.passed_over IS 'Ids of mails that could not be claimed, because their rows cannot be updated or read. The customer''s other mails leave without them.';
+COMMENT ON COLUMN delivery_lanes.passed_over_until IS 'Until when they are left out; then they are tried again. Where passed_over is empty: until when none of the customer''s mails is tried.';
 CREATE INDEX ix_lanes_due ON delivery_lanes (next_due_at); -- claim_batch: the lane that waited longest
 CREATE INDEX ix_lanes_server ON delivery_lanes (server_id); -- a breaker opens or closes
 
@@ -589,7 +593,7 @@ DECLARE
 BEGIN
     BEGIN
         WITH lane AS (
-            SELECT l.customer_id, greatest(w.due, b.open_until) AS due
+            SELECT l.customer_id, greatest(w.due, b.open_until, CASE WHEN l.passed_over = '{}' THEN l.passed_over_until END) AS due
             FROM delivery_lanes l
             JOIN smtp_breakers b USING (server_id)
             JOIN unnest(p_customers, p_due) AS w (customer_id, due) USING (customer_id)
@@ -685,13 +689,15 @@ CREATE FUNCTION claim_batch(
     event_type text, rule text, subject text, message_id text, job_id bigint, compliance_result_id bigint,
     created_at timestamptz, reader_timezone text, customer_id bigint, trace_id text, customer_name text,
     customer_timezone text, locale text, server_id bigint, config_version text, proven boolean, needs_success boolean, more boolean,
-    payload jsonb
+    payload text
 ) LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_sort = off
     SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
     v_customer bigint;
     v_server bigint;
+    v_passed_over bigint[];
+    v_until timestamptz;
     v_breaker smtp_breakers%ROWTYPE;
     v_limit integer;
     v_next timestamptz;
@@ -701,7 +707,7 @@ BEGIN
 
     -- One lane whose turn it is: due, its server's breaker closed, a connection to its server free. Locked lanes are being
     -- served by others. Read in the order of an index (enable_sort = off), so that the first lane that fits ends the search.
-    SELECT l.customer_id, l.server_id INTO v_customer, v_server
+    SELECT l.customer_id, l.server_id, l.passed_over, l.passed_over_until INTO v_customer, v_server, v_passed_over, v_until
     FROM delivery_lanes l
     JOIN smtp_breakers b ON b.server_id = l.server_id
     WHERE l.next_due_at <= now()
@@ -715,6 +721,10 @@ BEGIN
     FOR UPDATE OF l SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN;
+    END IF;
+
+    IF v_until <= now() THEN
+        v_passed_over := '{}';
     END IF;
 
     -- The same question again under the server's lock: customers without a server of their own share one.
@@ -736,7 +746,7 @@ BEGIN
         SELECT n.id, n.ambiguous_count > 0 OR n.lost_claims > 0 AS solitary, row_number() OVER w AS place
         FROM (SELECT d.id, d.ambiguous_count, d.lost_claims, d.next_attempt_at FROM notification_events d
               WHERE d.customer_id = v_customer AND d.status = 'pending' AND d.lock_token IS NULL
-                AND d.next_attempt_at <= now() AND d.expires_at > now()
+                AND d.next_attempt_at <= now() AND d.expires_at > now() AND d.id <> ALL (v_passed_over)
               ORDER BY d.next_attempt_at, d.id
               LIMIT v_limit FOR UPDATE SKIP LOCKED) n
         WINDOW w AS (ORDER BY n.next_attempt_at, n.id)
@@ -763,7 +773,7 @@ BEGIN
         (SELECT count(*) FROM due) >= least(v_limit, (SELECT count(*) + 1 FROM batch))
             OR EXISTS (SELECT FROM delivery_lanes o WHERE o.next_due_at <= now() AND o.customer_id <> v_customer),
         -- the document once per event, however many of its mails are in the batch
-        CASE WHEN row_number() OVER (PARTITION BY n.job_event_id ORDER BY n.id) = 1 THEN e.payload END
+        CASE WHEN row_number() OVER (PARTITION BY n.job_event_id ORDER BY n.id) = 1 THEN e.payload::text END
     FROM claimed n
     JOIN customers c ON c.id = n.customer_id
     LEFT JOIN job_events e ON e.id = n.job_event_id
@@ -773,12 +783,94 @@ BEGIN
     -- Not min(), which may be looked for in all that is pending; an order has one index that gives it.
     SELECT n.next_attempt_at INTO v_next FROM notification_events n
     WHERE n.customer_id = v_customer AND n.status = 'pending' AND n.lock_token IS NULL AND n.expires_at > now()
+        AND n.id <> ALL (v_passed_over)
     ORDER BY n.next_attempt_at, n.id LIMIT 1;
-    UPDATE delivery_lanes l SET next_due_at = CASE WHEN v_next IS NULL THEN 'infinity' ELSE greatest(v_next, now()) END
+    UPDATE delivery_lanes l
+    SET next_due_at = least(CASE WHEN v_next IS NULL THEN 'infinity' ELSE greatest(v_next, now()) END,
+                            CASE WHEN v_passed_over = '{}' THEN 'infinity' ELSE v_until END)
     WHERE l.customer_id = v_customer;
+EXCEPTION WHEN OTHERS OR query_canceled THEN
+    -- Whose mails could not be claimed? The caller may have them passed over.
+    RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM,
+        DETAIL = json_build_object('customer_id', v_customer, 'passed_over_until', v_until::text);
 END $$;
 COMMENT ON FUNCTION claim_batch(uuid, text, interval, integer, integer, boolean, boolean, jsonb) IS
     'Internal: takes the lane that waited longest and locks its due mails for one worker.';
+
+-- Each due mail is claimed for itself, which is undone at once. Those that cannot be are left out of claims for ten minutes;
+-- where there is none, or very many, the customer as a whole is put off.
+CREATE FUNCTION pass_over(
+    p_customer bigint,
+    p_seen timestamptz,  -- passed_over_until when the claim failed: whoever finds another comes second
+    p_limit integer,     -- most rows that are looked at, as many as a claim takes
+    p_wait interval      -- how long a customer as a whole is put off
+) RETURNS TABLE (
+    id bigint,           -- NULL: the customer as a whole
+    error text
+) LANGUAGE plpgsql SET search_path FROM CURRENT SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+DECLARE
+    v_lane delivery_lanes%ROWTYPE;
+    v_mail bigint;
+    v_passed_over bigint[] := '{}';
+    v_found boolean := false;
+BEGIN
+    SELECT * INTO v_lane FROM delivery_lanes l
+    WHERE l.customer_id = p_customer AND l.passed_over_until = p_seen FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    IF v_lane.passed_over_until > now() THEN
+        v_passed_over := v_lane.passed_over;
+    END IF;
+
+    BEGIN
+        FOR v_mail IN
+            SELECT d.id FROM notification_events d
+            WHERE d.customer_id = p_customer AND d.status = 'pending' AND d.lock_token IS NULL
+              AND d.next_attempt_at <= now() AND d.expires_at > now() AND d.id <> ALL (v_passed_over)
+            ORDER BY d.next_attempt_at, d.id
+            LIMIT p_limit FOR UPDATE SKIP LOCKED
+        LOOP
+            BEGIN
+                UPDATE notification_events n
+                SET lock_token = gen_random_uuid(), locked_by = 'pass_over', lease_until = now(), server_id = v_lane.server_id
+                WHERE n.id = v_mail;
+                PERFORM length(e.payload::text) FROM notification_events n JOIN job_events e ON e.id = n.job_event_id
+                WHERE n.id = v_mail;
+                RAISE EXCEPTION USING ERRCODE = 'UNDO0';
+            EXCEPTION
+                WHEN SQLSTATE 'UNDO0' THEN
+                    NULL;
+                WHEN data_exception OR integrity_constraint_violation OR raise_exception OR internal_error OR io_error
+                     OR undefined_file THEN
+                    v_found := true;
+                    v_passed_over := v_passed_over || v_mail;
+                    id := v_mail;
+                    error := format('%s (%s)', SQLERRM, SQLSTATE);
+                    RETURN NEXT;
+            END;
+        END LOOP;
+    EXCEPTION
+        WHEN internal_error OR io_error OR undefined_file OR lock_not_available OR query_canceled THEN
+            v_found := false; -- not even to be read, or not in time
+    END;
+
+    IF v_found AND cardinality(v_passed_over) <= 100 THEN
+        UPDATE delivery_lanes l
+        SET passed_over = v_passed_over, passed_over_until = now() + interval '10 minutes'
+        WHERE l.customer_id = p_customer;
+    ELSE
+        UPDATE delivery_lanes l
+        SET passed_over = '{}', passed_over_until = now() + p_wait, next_due_at = now() + p_wait
+        WHERE l.customer_id = p_customer;
+        id := NULL;
+        error := NULL;
+        RETURN NEXT;
+    END IF;
+END $$;
+COMMENT ON FUNCTION pass_over(bigint, timestamptz, integer, interval) IS
+    'Internal: after a claim that failed, leaves those of the customer''s mails out that cannot be claimed.';
 
 -- The worker has no DELETE; of this one table it may delete what is over.
 CREATE FUNCTION end_batches(p_tokens uuid[]) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT

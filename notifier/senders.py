@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from notifier.domain.errors import DatabaseUnavailable
+from notifier.delivery import CLAIM_ROWS
+from notifier.domain.errors import DatabaseUnavailable, LaneFault
 from notifier.store import claims
 from notifier.store.engine import OwnConnection
 
@@ -220,7 +221,11 @@ class Senders:
             self._in_hand.add(token)
         try:
             claimed_at = self._clock()
-            batch = self._claim(database, token, unproven=unproven)
+            try:
+                batch = self._claim(database, token, unproven=unproven)
+            except LaneFault as fault:
+                self._pass_over(database, fault)
+                return True
             if batch is None:
                 return self._lane_was_locked(database, unproven=unproven)
             if batch.proven and unproven:
@@ -246,6 +251,14 @@ class Senders:
             # half a minute for the silence to be noticed.
             self._give_back(database, token)
             raise
+
+    def _pass_over(self, database: OwnConnection, fault: LaneFault) -> None:
+        """Have what cannot be claimed left out, so that the customer's other mails leave, and nobody else waits."""
+        for row_id, error in database.run(claims.pass_over, fault, limit=CLAIM_ROWS):
+            if row_id is None:
+                _log.error("customer_put_off", customer_id=fault.customer_id, error=error)
+            else:
+                _log.error("mail_stuck", id=row_id, customer_id=fault.customer_id, error=error)
 
     def _give_back(self, database: OwnConnection, token: UUID) -> None:
         for pause in _DATABASE_PAUSES:

@@ -13,6 +13,7 @@ NotifierError
 ├── DatabaseUnavailable     the database cannot do it now; the same call may work later
 │   ├── RowsUnavailable     it is at work, but not with these rows: locked, damaged or refused by a trigger
 │   └── SchemaDamaged       a table, column or function is missing; a worker that runs waits for it all the same
+├── LaneFault               the mails of one customer cannot be claimed; those of others can
 ├── DataRejected            the database refuses these values for good, or the driver cannot write them
 ├── BrokerUnavailable       the broker cannot do it now
 │   ├── NotAccepted         it answered a published event with a nack
@@ -105,6 +106,20 @@ class SchemaDamaged(DatabaseUnavailable):
     def __init__(self, lack: str) -> None:
         cure = "restore the database from a backup; in a new one make the schema with: notifier init-db"
         super().__init__(f"database: the schema is incomplete or damaged: {lack}; {cure}")
+
+
+class LaneFault(NotifierError):
+    """The mails of one customer cannot be claimed as they are.
+
+    seen is what the claim found in `delivery_lanes.passed_over_until`, as PostgreSQL writes it. timed_out: a lock or
+    the answer was waited for too long, and no mail need be to blame.
+    """
+
+    def __init__(self, reason: str, *, customer_id: int, seen: str, timed_out: bool) -> None:
+        super().__init__(reason)
+        self.customer_id = customer_id
+        self.seen = seen
+        self.timed_out = timed_out
 
 
 class DataRejected(NotifierError):

@@ -11,7 +11,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from notifier.store.engine import plain_rows
+from notifier.domain.errors import DatabaseUnavailable, DataRejected, LaneFault
+from notifier.store.engine import about_rows, detail_of, plain_rows, timed_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,9 +80,16 @@ class Batch:
 _CLAIM = """
 SELECT id, job_event_id, attempts, ambiguous_count, recipient_email, recipient_key, event_type, rule, subject,
     message_id, job_id, compliance_result_id, created_at, reader_timezone, customer_id, trace_id,
-    customer_name, customer_timezone, locale, server_id, config_version, proven, needs_success, more, payload::text
+    customer_name, customer_timezone, locale, server_id, config_version, proven, needs_success, more, payload
 FROM claim_batch(%(token)s::uuid, %(worker)s, %(lease)s * interval '1 second', %(limit)s, %(connections)s,
     %(unproven)s, %(alone)s, %(slow)s::jsonb)
+"""
+
+_PUT_OFF = 60.0  # seconds
+_PUT_OFF_AFTER_TIMEOUT = 10.0  # what was locked, or slow, may be free again soon
+
+_LEAVE_OUT = """
+SELECT id, error FROM pass_over(%(customer)s, %(seen)s::timestamptz, %(limit)s, %(wait)s * interval '1 second')
 """
 
 _CLAIMABLE = """
@@ -122,22 +130,25 @@ def claim(
 
     connections caps the batches of one proven server over all workers; unproven says whether a server without a
     success since its last fault may be taken; alone makes every batch one mail; slow is JSON {"server_id": rows},
-    0 to leave a server out.
+    0 to leave a server out. Raises LaneFault when that lane's rows do not let themselves be claimed; `pass_over` helps.
     """
-    rows = plain_rows(
-        connection,
-        _CLAIM,
-        {
-            "token": str(token),
-            "worker": worker,
-            "lease": lease,
-            "limit": limit,
-            "connections": connections,
-            "unproven": unproven,
-            "alone": alone,
-            "slow": slow,
-        },
-    )
+    try:
+        rows = plain_rows(
+            connection,
+            _CLAIM,
+            {
+                "token": str(token),
+                "worker": worker,
+                "lease": lease,
+                "limit": limit,
+                "connections": connections,
+                "unproven": unproven,
+                "alone": alone,
+                "slow": slow,
+            },
+        )
+    except (DatabaseUnavailable, DataRejected) as fault:
+        raise _of_lane(fault) or fault from fault.__cause__
     if not rows:
         return None
     mails = [Mail._make(row[:_OF_A_MAIL]) for row in rows]
@@ -158,6 +169,37 @@ def claim(
             mail.job_event_id: row[-1] for mail, row in zip(mails, rows, strict=True) if row[-1] is not None
         },
     )
+
+
+def _of_lane(fault: DatabaseUnavailable | DataRejected) -> LaneFault | None:
+    late = timed_out(fault)
+    if not late and not about_rows(fault):
+        return None
+    try:
+        lane = json.loads(detail_of(fault) or "{}")
+    except ValueError:  # not claim_batch's words
+        return None
+    if not isinstance(lane, dict) or lane.get("customer_id") is None:
+        return None
+    return LaneFault(
+        str(fault), customer_id=lane["customer_id"], seen=lane["passed_over_until"], timed_out=late
+    )
+
+
+def pass_over(connection: Connection, fault: LaneFault, *, limit: int) -> list[tuple[int | None, str]]:
+    """Find those of a customer's first `limit` due mails that cannot be claimed, and leave them out for ten minutes.
+
+    Returns their ids and why. An id None: no such mail was found, or very many, and the customer waits for a minute,
+    or for ten seconds after a time-out, where none is looked for. Empty: another worker was quicker.
+    """
+    parameters = {
+        "customer": fault.customer_id,
+        "seen": fault.seen,
+        "limit": 0 if fault.timed_out else limit,
+        "wait": _PUT_OFF_AFTER_TIMEOUT if fault.timed_out else _PUT_OFF,
+    }
+    found = plain_rows(connection, _LEAVE_OUT, parameters)
+    return [(row_id, str(fault) if row_id is None else reason) for row_id, reason in found]
 
 
 def claimable(connection: Connection, *, connections: int, unproven: bool, slow: str) -> bool:

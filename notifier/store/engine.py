@@ -104,8 +104,22 @@ def _fault(original: Exception, *, carried_out: bool) -> Exception:
 
 def about_rows(fault: DatabaseUnavailable | DataRejected) -> bool:
     """Tell whether a statement failed because of some rows, so that it can be done with the others."""
-    state = getattr(fault.__cause__, "pgcode", None)
-    return isinstance(state, str) and state.startswith(_ROW_FAULTS)
+    return _state(fault).startswith((*_DATA_FAULTS, *_ROW_FAULTS))
+
+
+def timed_out(fault: DatabaseUnavailable | DataRejected) -> bool:
+    """Tell whether a statement was ended by one of the session's time limits; the connection is alive."""
+    return _state(fault) in _TIMED_OUT
+
+
+def _state(fault: DatabaseUnavailable | DataRejected) -> str:
+    return getattr(fault.__cause__, "pgcode", None) or ""
+
+
+def detail_of(fault: DatabaseUnavailable | DataRejected) -> str | None:
+    """Return what PostgreSQL adds to the message of a fault; it may tell values of rows."""
+    detail: str | None = getattr(getattr(fault.__cause__, "diag", None), "message_detail", None)
+    return detail
 
 
 def plain_rows(

@@ -42,6 +42,7 @@ FUNCTIONS = (
     "read_audience",
     "take_in",
     "claim_batch",
+    "pass_over",
     "stamp_batch",
     "record_batch",
     "release_batch",

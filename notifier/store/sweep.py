@@ -136,11 +136,14 @@ UPDATE notification_events n SET error_message = u.last_error FROM untold u WHER
 _REPAIR_LANES = """
 WITH truth AS (
     SELECT c.id AS customer_id, coalesce(s.id, 0) AS server_id,
-        coalesce((SELECT greatest(min(n.next_attempt_at), b.open_until) FROM notification_events n
+        coalesce((SELECT greatest(min(n.next_attempt_at), b.open_until,
+                                  CASE WHEN l.passed_over = '{}' THEN l.passed_over_until END)
+                  FROM notification_events n
                   WHERE n.customer_id = c.id AND n.status = 'pending' AND n.lock_token IS NULL
-                    AND n.expires_at > now()
+                    AND n.expires_at > now() AND NOT (l.passed_over_until > now() AND n.id = ANY (l.passed_over))
                   HAVING count(*) > 0), 'infinity') AS due
     FROM (SELECT DISTINCT customer_id AS id FROM notification_events WHERE status = 'pending' AND lock_token IS NULL) c
+    JOIN delivery_lanes l ON l.customer_id = c.id
     LEFT JOIN smtp_configs s ON s.customer_id = c.id
     LEFT JOIN smtp_breakers b ON b.server_id = coalesce(s.id, 0)
 ), asleep AS (

@@ -246,6 +246,8 @@ delivery_lanes = sa.Table(
     _of("customers", "customer_id", key=True),
     sa.Column("server_id", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("next_due_at", _Moment, nullable=False, server_default="infinity"),
+    sa.Column("passed_over", sa.ARRAY(sa.BigInteger), nullable=False, server_default="{}"),
+    sa.Column("passed_over_until", _Moment, nullable=False, server_default="-infinity"),
     sa.Index("ix_lanes_due", "next_due_at"),
     sa.Index("ix_lanes_server", "server_id"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,10 +25,12 @@ from notifier.domain.servers import DEFAULT_SERVER_ID, SmtpServer
 from notifier.domain.vocabulary import FaultCause, Phase
 from notifier.metrics import Metrics
 from notifier.pace import Pace
+from notifier.senders import Senders
 from notifier.store.engine import OwnConnection
 from notifier.tracing import Tracer
 from notifier.waits import Waits
-from tests.store_rows import add_customer, add_event, add_mail, wake
+from tests.store_rows import add_customer, add_event, add_mail, spoil, wake
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -780,3 +783,35 @@ def test_a_success_closes_the_breaker_and_proves_the_server(bench: Bench) -> Non
         "SELECT failures, trips, proven, last_error FROM smtp_breakers"
     ).one()
     assert tuple(state) == (0, 0, True, None)
+
+
+@pytest.mark.parametrize("state", ["XX001", "23514"])
+def test_a_mail_that_cannot_be_claimed_keeps_neither_its_customer_s_nor_others_waiting(
+    bench: Bench, engine: Engine, state: str
+) -> None:
+    """Its customer is the first in turn; the sender does not even pause."""
+    stuck, *_ = bench.mails(3)
+    bench.mails(2)
+    spoil(bench.connection, stuck, state=state)
+    senders = Senders(
+        count=1,
+        engine=engine,
+        delivery=bench.delivery,
+        connections=4,
+        waits=bench.waits,
+        congestion=Congestion(bench.clock, bench._queue),
+        metrics=Metrics(version="test"),
+        clock=time.monotonic,
+        new_uuid=uuid4,
+        stopping=bench.stopping,
+    )
+    with capture_logs() as logs:
+        senders.start()
+        wait_until(lambda: bench.written().count("sent") == 4, what="all mails but one")
+        bench.stopping.set()
+        assert senders.join(10)
+    assert bench.rows() == [FREE, SENT, SENT, SENT, SENT]
+    assert [(line["event"], line["id"]) for line in logs if line["log_level"] == "error"] == [
+        ("mail_stuck", stuck)
+    ]
+    assert [line["event"] for line in logs if line["log_level"] == "warning"] == []
