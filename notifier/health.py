@@ -10,7 +10,7 @@ import sys
 import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import BoundedSemaphore, Lock, Thread
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, cast
 
 import structlog
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 MAX_CONNECTIONS = 16
 SOCKET_TIMEOUT = 5.0  # seconds for one read or write
-REQUEST_LIMIT = 10.0  # seconds from one answer (or the connect) to the end of the next one
+HEAD_LIMIT = 2.0  # seconds from the connect, or the last answer, to the end of the next request's head
+ANSWER_LIMIT = 10.0  # seconds from there to the end of the answer
 POLL_INTERVAL = 0.1  # seconds between two looks for slow clients
 SERVER_NAME = "notifier"  # the header Server of every answer
 TEXT = "text/plain; charset=utf-8"
@@ -69,7 +70,7 @@ class HealthServer:
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()
-        self._server.close_older_than(0)
+        self._server.close_slow(head_limit=0, answer_limit=0)
 
 
 class _Server(ThreadingHTTPServer):
@@ -80,9 +81,10 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, host: str, port: int, *, vitals: Vitals, metrics: Metrics) -> None:
         self.vitals = vitals
         self.metrics = metrics
-        self._free = BoundedSemaphore(MAX_CONNECTIONS)
         self._lock = Lock()
-        self._waiting_since: dict[socket.socket, float] = {}
+        # Whom we wait for, and who waits for us, since when; the longest first.
+        self._asking: dict[socket.socket, float] = {}
+        self._answering: dict[socket.socket, float] = {}
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), _Handler)
 
@@ -92,28 +94,47 @@ class _Server(ThreadingHTTPServer):
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
 
     def process_request(self, request: object, client_address: object) -> None:
-        """Refuse a connection over the limit at once, so that nobody can use up our threads."""
+        """Serve a connection; when there are too many, in the place of the one that has asked nothing for longest.
+
+        So whoever asks at once is answered, however many others only take up places.
+        """
         connection = cast("socket.socket", request)
-        if not self._free.acquire(blocking=False):
+        with self._lock:
+            self._asking[connection] = time.monotonic()
+            full = len(self._asking) + len(self._answering) > MAX_CONNECTIONS
+            slowest = next(iter(self._asking)) if full else None
+        if slowest is connection:  # all others are being answered
             self.shutdown_request(connection)
             return
-        self.answered(connection)
+        if slowest is not None:
+            self._give_up(slowest)
         super().process_request(connection, client_address)
 
-    def process_request_thread(self, request: object, client_address: object) -> None:
-        """Serve one connection, then free its place."""
+    def shutdown_request(self, request: object) -> None:
+        """Free the place of a connection, and close it."""
         connection = cast("socket.socket", request)
-        try:
-            super().process_request_thread(connection, client_address)
-        finally:
-            with self._lock:
-                self._waiting_since.pop(connection, None)
-            self._free.release()
+        self._give_up(connection)
+        super().shutdown_request(connection)
+
+    def _give_up(self, connection: socket.socket) -> None:
+        """Free the place of a connection; its thread then ends."""
+        with self._lock:
+            self._asking.pop(connection, None)
+            self._answering.pop(connection, None)
+        with contextlib.suppress(OSError):  # it went away by itself
+            connection.shutdown(socket.SHUT_RDWR)
+
+    def asked(self, connection: socket.socket) -> None:
+        """Start the clock for the answer: the head of a request is complete."""
+        with self._lock:
+            if self._asking.pop(connection, None) is not None:
+                self._answering[connection] = time.monotonic()
 
     def answered(self, connection: socket.socket) -> None:
         """Start the clock for the next request of `connection`."""
         with self._lock:
-            self._waiting_since[connection] = time.monotonic()
+            if self._answering.pop(connection, None) is not None:
+                self._asking[connection] = time.monotonic()
 
     def wake(self) -> None:
         """End the wait for the next connection at once, and take none any more (where a listener can be shut)."""
@@ -121,19 +142,17 @@ class _Server(ThreadingHTTPServer):
             self.socket.shutdown(socket.SHUT_RDWR)
 
     def service_actions(self) -> None:
-        """Between two polls: drop who sends a request drop by drop."""
-        self.close_older_than(REQUEST_LIMIT)
+        """Between two polls: drop who sends a request, or takes an answer, drop by drop."""
+        self.close_slow(head_limit=HEAD_LIMIT, answer_limit=ANSWER_LIMIT)
 
-    def close_older_than(self, limit: float) -> None:
-        """Shut the connections that have waited for over `limit` seconds; their threads then end."""
+    def close_slow(self, *, head_limit: float, answer_limit: float) -> None:
+        """Give up the connections that take longer than so many seconds."""
         now = time.monotonic()
         with self._lock:
-            slow = [connection for connection, since in self._waiting_since.items() if now - since >= limit]
+            slow = [who for who, since in self._asking.items() if now - since >= head_limit]
+            slow += [who for who, since in self._answering.items() if now - since >= answer_limit]
         for connection in slow:
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue  # it went away by itself
+            self._give_up(connection)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Log what went wrong in one connection; the others go on."""
@@ -143,13 +162,20 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    default_request_version = (
+        "HTTP/1.0"  # of a line that names none, or a wrong one: "HTTP/0.9" gets no status line
+    )
     timeout = SOCKET_TIMEOUT
     wbufsize = -1  # header and body in one write: two would meet Nagle's algorithm and delayed acks
     disable_nagle_algorithm = True
 
     def parse_request(self) -> bool:
         """Refuse every method but GET and HEAD."""
-        if not super().parse_request():
+        parsed = super().parse_request()
+        cast("_Server", self.server).asked(self.connection)
+        if not parsed:
+            if not self.requestline.split():  # to an empty line the library says nothing
+                self.send_error(HTTPStatus.BAD_REQUEST)
             return False
         if self.command in ("GET", "HEAD"):
             if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
@@ -158,6 +184,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True  # its body is not read
         self._answer((HTTPStatus.METHOD_NOT_ALLOWED, TEXT, b"only GET and HEAD\n"), allow="GET, HEAD")
         return False
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer what is no request in plain text, without its words."""
+        del message, explain
+        self.close_connection = True
+        status = HTTPStatus(code)
+        self._answer((status, TEXT, f"{status.phrase}\n".encode()))
 
     def version_string(self) -> str:
         """Return the header Server, without a version."""

@@ -5,6 +5,7 @@ import http.client
 import json
 import socket
 import statistics
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -190,13 +191,54 @@ def connect(site: Site) -> socket.socket:
     return socket.create_connection(("127.0.0.1", site.server.port), timeout=10)
 
 
-def test_connections_over_the_limit_are_closed_and_the_rest_go_on(site: Site) -> None:
+def test_over_the_limit_the_one_that_has_asked_nothing_for_longest_makes_room(site: Site) -> None:
     with contextlib.ExitStack() as stack:
         held = [stack.enter_context(connect(site)) for _ in range(health.MAX_CONNECTIONS)]
+        held[1].sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (
+            held[1].recv(12) == b"HTTP/1.1 200"
+        )  # all before it are taken by now, and its clock starts again
+        extra = stack.enter_context(connect(site))
+        extra.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert extra.recv(12) == b"HTTP/1.1 200"
+        assert held[0].recv(1) == b""
+        held[-1].sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert held[-1].recv(12) == b"HTTP/1.1 200"
+
+
+def test_slow_clients_however_many_keep_no_probe_from_its_answer(site: Site) -> None:
+    """They send the beginning of a request, and come again when they are dropped."""
+    slow: list[socket.socket] = []
+    with contextlib.ExitStack() as stack:
+        for _ in range(25):
+            while len(slow) < 24:
+                slow.append(stack.enter_context(connect(site)))
+                slow[-1].sendall(b"GET /livez HTTP/1.1\r\nX: ")
+            assert site.get("/livez")[0] == 200
+            slow = slow[4:]
+
+
+def test_who_is_being_answered_is_not_given_up_for_another(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, asked = threading.Event(), threading.Semaphore(0)
+    summary = site.vitals.summary
+
+    def slowly() -> dict[str, object]:
+        asked.release()
+        assert go_on.wait(10)
+        return summary()
+
+    monkeypatch.setattr(site.vitals, "summary", slowly)
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(connect(site)) for _ in range(health.MAX_CONNECTIONS)]
+        for one in held:
+            one.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert all(asked.acquire(timeout=10) for _ in held)
         extra = stack.enter_context(connect(site))
         assert extra.recv(1) == b""
-        held[0].sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        assert held[0].recv(12) == b"HTTP/1.1 200"
+        go_on.set()
+        assert all(one.recv(12) == b"HTTP/1.1 200" for one in held)
 
 
 def test_places_are_free_again_after_their_connections_ended(site: Site) -> None:
@@ -211,7 +253,7 @@ def test_a_silent_client_is_dropped_after_the_timeout(site: Site, monkeypatch: p
 
 
 def test_a_request_sent_drop_by_drop_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "REQUEST_LIMIT", 0.3)
+    monkeypatch.setattr(health, "HEAD_LIMIT", 0.3)
     with connect(site) as slow:
         slow.settimeout(0.05)
         deadline = time.monotonic() + 10
@@ -223,10 +265,32 @@ def test_a_request_sent_drop_by_drop_is_cut_off(site: Site, monkeypatch: pytest.
         assert received == b""
 
 
-def test_garbage_gets_a_400_and_the_server_goes_on(site: Site) -> None:
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"GET /livez HTTP/9.9", b"505 HTTP Version Not Supported"),
+        (b"GET /livez HTTP/x", b"400 Bad Request"),
+        (b"GET", b"400 Bad Request"),
+        (b"", b"400 Bad Request"),
+        (b"\x16\x03\x01 hello there you", b"400 Bad Request"),
+        (bytes(range(128, 256)), b"400 Bad Request"),
+        (b"GET /" + b"x" * 70000 + b" HTTP/1.1", b"414"),
+    ],
+    ids=["version", "no version", "a word", "empty", "TLS", "binary", "too long"],
+)
+def test_what_is_no_request_is_answered_in_plain_text_with_a_status_line(
+    site: Site, line: bytes, status: bytes
+) -> None:
     with connect(site) as rude:
-        rude.sendall(b"\x16\x03\x01 hello there you\r\n\r\n")
-        assert b"400" in rude.recv(4096)
+        rude.sendall(line + b"\r\n\r\n")
+        answer = b""
+        with contextlib.suppress(ConnectionResetError):  # not all of it was read
+            while received := rude.recv(4096):
+                answer += received
+        assert answer.startswith(b"HTTP/1.1 " + status)
+        assert b"Content-Type: text/plain; charset=utf-8\r\n" in answer
+        assert answer.endswith(b"\n")
+        assert b"<" not in answer
     assert site.get("/livez")[0] == 200
 
 
