@@ -35,8 +35,8 @@ _DATA_FAULTS = ("22", "23")  # data exception, integrity constraint violation
 # What may be wrong with some rows alone: damage (XX), a trigger that objects (P0001), a file that cannot be read where
 # they lie (58030, 58P01).
 _ROW_FAULTS = ("XX", "P0001", "58030", "58P01")
-# Lock not available, query canceled, deadlock, serialization failure: these rows may be free again soon.
-_TIMED_OUT = ("55P03", "57014", "40P01", "40001")
+_TIMED_OUT = ("55P03", "57014")  # lock not available, query canceled
+_COLLISIONS = ("40P01", "40001")  # deadlock, serialization failure
 _MISSING = ("42P01", "42703", "42883")  # undefined table, column, function
 
 
@@ -94,7 +94,7 @@ def _fault(original: Exception, *, carried_out: bool) -> Exception:
         fault = DataRejected(f"the data cannot be written: {text}")
     elif state in _MISSING:
         fault = SchemaDamaged(f"{text} ({state})")
-    elif isinstance(state, str) and state.startswith((*_ROW_FAULTS, *_TIMED_OUT)):
+    elif isinstance(state, str) and state.startswith((*_ROW_FAULTS, *_TIMED_OUT, *_COLLISIONS)):
         fault = RowsUnavailable(f"database: {text} ({state})")
     else:
         fault = DatabaseUnavailable(f"database: {text}" + (f" ({state})" if state else ""))

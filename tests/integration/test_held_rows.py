@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -78,7 +79,12 @@ def test_lost_mails_are_taken_back_although_a_lane_is_held(engine: Engine, conne
         )
     with held_lane(engine, customers[0]):
         found = sweep.take_back(
-            connection, max_attempts=5, max_ambiguous=2, ambiguous_delay=1.0, fail_ambiguous=False
+            connection,
+            max_attempts=5,
+            max_ambiguous=2,
+            ambiguous_delay=1.0,
+            fail_ambiguous=False,
+            stuck=sweep.StuckRows(clock=time.monotonic, tell=lambda _id, _reason: None),
         )
         assert found.unsent == 2
         assert due(connection) == customers[1:]
