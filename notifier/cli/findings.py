@@ -126,7 +126,8 @@ def _default_server(settings: Settings) -> Iterator[Finding]:
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
-    with database.engine(settings, checked=False) as engine, engine.connect() as connection:
+    login = "is a member of notifier_worker"
+    with database.engine(settings, checked=False, login=login) as engine, engine.connect() as connection:
         state = migrations.schema_state(connection)
         if state.problems:
             yield from (_problem("database", text) for text in state.problems)

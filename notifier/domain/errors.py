@@ -11,6 +11,8 @@ NotifierError
 ├── HeaderInjection         the serialised mail has a header we did not write
 ├── SecretUnreadable        a stored password cannot be decrypted with the keys we hold
 ├── DatabaseUnavailable     the database cannot do it now; the same call may work later
+│   ├── RightMissing        this login may not do that
+│   ├── RowsUnavailable     not with these rows: locked, damaged, or refused by a trigger
 │   └── SchemaDamaged       a table, column or function is missing; a worker that runs waits for it all the same
 ├── DataRejected            the database refuses these values for good, or the driver cannot write them
 ├── BrokerUnavailable       the broker cannot do it now
@@ -96,6 +98,10 @@ class DatabaseUnavailable(NotifierError):
 
 class RowsUnavailable(DatabaseUnavailable):
     """The database is at work, but not with these rows now: one is locked or damaged, or a trigger refuses it."""
+
+
+class RightMissing(DatabaseUnavailable):
+    """The login has not the right to do this; it may be given while a worker runs."""
 
 
 class SchemaDamaged(DatabaseUnavailable):

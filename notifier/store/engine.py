@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 
-from notifier.domain.errors import DatabaseUnavailable, DataRejected, RowsUnavailable, SchemaDamaged
+from notifier.domain.errors import (
+    DatabaseUnavailable,
+    DataRejected,
+    RightMissing,
+    RowsUnavailable,
+    SchemaDamaged,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,6 +41,7 @@ _DATA_FAULTS = ("22", "23")  # data exception, integrity constraint violation
 # Lock not available, query cancelled, deadlock, serialization failure, an exception raised by a function.
 _ROW_FAULTS = ("55P03", "57014", "40P01", "40001", "P0001")
 _DAMAGE = "XX"  # internal error, damaged data or index
+_FORBIDDEN = "42501"  # insufficient privilege
 _MISSING = ("42P01", "42703", "42883")  # undefined table, column, function
 
 
@@ -46,8 +53,9 @@ def make_engine(
     At most pool_size connections are kept, and spare more opened in need. application shows up in
     pg_stat_activity. limits=False leaves the server's own time limits in force, for
     maintenance and migrations, which may take long. Every database error leaves as DatabaseUnavailable (now it
-    cannot, later it may; SchemaDamaged and RowsUnavailable are kinds of it) or DataRejected (SQLSTATE class 22 or 23,
-    or a text that the driver cannot write, such as one with a NUL), never with the statement's parameters.
+    cannot, later it may; SchemaDamaged, RightMissing and RowsUnavailable are kinds of it) or DataRejected (SQLSTATE
+    class 22 or 23, or a text that the driver cannot write, such as one with a NUL), never with the statement's
+    parameters.
     """
     engine = sa.create_engine(
         url,
@@ -92,6 +100,8 @@ def _fault(original: Exception, *, carried_out: bool) -> Exception:
         fault = DataRejected(f"the data cannot be written: {text}")
     elif state in _MISSING:
         fault = SchemaDamaged(f"{text} ({state})")
+    elif state == _FORBIDDEN:
+        fault = RightMissing(f"database: {text} ({state})")
     elif isinstance(state, str) and (state in _ROW_FAULTS or state[:2] == _DAMAGE):
         fault = RowsUnavailable(f"database: {text} ({state})")
     else:
