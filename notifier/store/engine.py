@@ -71,6 +71,13 @@ def make_engine(
     return engine
 
 
+def place(connection: Connection) -> str:
+    """Return what we are connected to, as user@host:port/database: what the driver found out, not what was asked."""
+    driver: Any = connection.connection.dbapi_connection
+    found = driver.info
+    return f"{found.user}@{found.host or 'local'}:{found.port}/{found.dbname}"
+
+
 def _set_limits(connection: sa.engine.interfaces.DBAPIConnection, _record: object) -> None:
     cursor = connection.cursor()
     cursor.execute(_SESSION)

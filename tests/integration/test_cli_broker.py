@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -235,6 +236,8 @@ def test_check_is_content_with_what_a_worker_needs_and_changes_nothing(
     result = cli("check")
     assert result.code == 0, result.out
     assert "FAIL" not in result.out
+    where = r"database: \w+@\S+:\d+/\w+: the schema has version"
+    assert re.search(where, result.out), result.out
     assert f"nothing is in the way of queue {objects.topology.queue}" in result.out
 
 
