@@ -10,6 +10,7 @@ import click
 from notifier import explanation, wiring
 from notifier.cli import bulk_changes, database
 from notifier.cli.arguments import ID, paging, tell_rest
+from notifier.cli.customers import must_exist
 from notifier.cli.log_filter_options import Chosen, filter_options, log_filter
 from notifier.cli.log_lines import COLUMNS, log_lines
 from notifier.cli.output import json_option
@@ -51,6 +52,7 @@ def list_mails(
     out = context.output(as_json=as_json)
     part = Slice(limit=limit, offset=offset)
     with database.engine(context.settings) as engine, engine.connect() as connection:
+        must_exist(connection, chosen["customers"])
         page = event_log.find(connection, log_filter(**chosen), ordering=order, part=part)
     out.table(log_lines(page.items, out), COLUMNS, empty="no mails")
     tell_rest(out, shown=len(page.items), offset=offset, total=page.total)

@@ -50,6 +50,16 @@ def test_an_empty_list_is_no_error(cli: CommandLine) -> None:
     assert cli("events", "list", "--json").json == []
 
 
+def test_a_customer_that_does_not_exist_is_not_taken_for_one_without_rows(
+    cli: CommandLine, connection: Connection
+) -> None:
+    customer = add_customer(connection)
+    for kind in ("events", "preferences"):
+        assert cli(kind, "list", "--customer", customer).code == 0
+        result = cli(kind, "list", "--customer", customer, "--customer", 99)
+        assert (result.code, result.err) == (1, "notifier: there is no customer 99\n")
+
+
 def test_one_mail_is_shown_with_its_event_and_its_other_generations(
     cli: CommandLine, connection: Connection
 ) -> None:
