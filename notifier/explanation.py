@@ -102,7 +102,7 @@ def explain(
     if account is None:
         msg = f"there is no customer {event.customer_id}: the event would go to the dead letters (unknown_customer)"
         raise NotFound(msg)
-    server = _server(connection, account, default, box)
+    server = _state(connection, account, default, box)
     # Also for one user: somebody else with the same address may get the mail instead.
     candidates = audience.everyone(connection, customer_id=event.customer_id, event_type=event.event_type)
     selection = _selection(candidates, event, rules)
@@ -125,7 +125,15 @@ def explain(
     )
 
 
-def _server(
+def server_state(
+    connection: Connection, customer_id: int, *, default: SmtpServer | None, box: SecretBox
+) -> ServerState:
+    """Return the server that mails of this customer, which exists, go through now."""
+    account = audience.accounts(connection, [customer_id])[customer_id]
+    return _state(connection, account, default, box)
+
+
+def _state(
     connection: Connection, account: Account, default: SmtpServer | None, box: SecretBox
 ) -> ServerState:
     stored = smtp_configs.of_customer(connection, account.customer_id)

@@ -263,7 +263,12 @@ def _trace_id(event: JobEvent | UnknownEvent) -> str | None:
 
 
 def _warn_of_routing_key(message: BrokerMessage, event: JobEvent | UnknownEvent) -> None:
-    """The body decides; a routing key that names another type or customer is a publisher's mistake (B15)."""
+    """The body decides; a routing key that names another type or customer is a publisher's mistake (B15).
+
+    Without an exchange the routing key is the queue's name: so comes a dead letter that is replayed.
+    """
+    if not message.exchange:
+        return
     named, _, customer = message.routing_key.partition(".")
     if named != event.type or (customer and customer != str(event.customer_id)):
         _log.warning(

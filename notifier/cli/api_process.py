@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 def api(context: Context, *, host: str | None, port: int | None) -> None:
     """Serve the REST API until SIGTERM or SIGINT; its documentation is at /docs.
 
-    It speaks HTTP: put a reverse proxy with TLS in front. Needs the extra: pip install 'notifier[api]'
+    It speaks HTTP: put a reverse proxy with TLS in front. Needs the extra [api]: pip install '.[api]' in
+    notifier's folder.
     """
     if importlib.util.find_spec("fastapi") is None or importlib.util.find_spec("uvicorn") is None:
         raise click.ClickException(
-            "the REST API is not installed; install it with: pip install 'notifier[api]'"
+            "the REST API is not installed; install the extra: pip install '.[api]' in notifier's folder"
         )
     from notifier.api import server  # noqa: PLC0415 - only with the extra
 

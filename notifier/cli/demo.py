@@ -71,7 +71,9 @@ def demo(context: Context, /, *, once: bool, as_json: bool, **chosen: object) ->
         from notifier.sandbox.processes import SandboxError  # noqa: PLC0415 - as above
     except ImportError as exc:
         package = (exc.name or "another package").partition(".")[0]
-        missing = f"notifier demo needs {package}: pip install 'notifier[demo]'"
+        missing = (
+            f"notifier demo needs {package}; install the extra: pip install '.[demo]' in notifier's folder"
+        )
         raise ConfigurationError([missing]) from exc
     wishes = _wishes(Wishes, chosen)
     rules = wiring.recipient_rules(Settings())

@@ -10,12 +10,13 @@ import click
 from notifier import explanation, wiring
 from notifier.cli import database, event_argument
 from notifier.cli.arguments import ID
-from notifier.cli.output import cell, json_option
+from notifier.cli.output import json_option
+from notifier.cli.server_line import server_line
 
 if TYPE_CHECKING:
     from notifier.cli.output import Output
     from notifier.cli.program import Context
-    from notifier.explanation import Explanation, ServerState, Verdict
+    from notifier.explanation import Explanation, Verdict
 
 _COLUMNS = ("user", "role", "mail", "why")
 _STORED_COLUMNS = ("user", "role", "mail", "then", "in the log", "why")  # last: it may be long
@@ -58,7 +59,7 @@ def explain(context: Context, *, source: str, user_id: int | None, as_json: bool
     out.line(
         f"{found.event_type} about {found.job_type}, customer {found.customer_id} ({found.customer_name})"
     )
-    out.line(_server(found.server))
+    out.line(server_line(found.server))
     if found.problem:
         out.line(found.problem)
     out.line("")
@@ -80,18 +81,6 @@ def _tell(found: Explanation, out: Output, *, stored: bool) -> None:
     out.table(rows, _STORED_COLUMNS if stored else _COLUMNS, empty="the customer has no users")
     count = sum(one.mail for one in found.users)
     out.line(f"{count} of {len(found.users)} users would get a mail")
-
-
-def _server(server: ServerState) -> str:
-    which = "its own mail server" if server.own else "the mail server of the [smtp] section"
-    if server.problem:
-        return f"no mail can be sent: {server.problem}"
-    if server.held_until:
-        return (
-            f"through {which}, {server.name}, which is not tried until {cell(server.held_until)}:"
-            f" {server.held_because or 'it failed'}"
-        )
-    return f"through {which}, {server.name}, which is in use"
 
 
 def _then(one: Verdict) -> str:

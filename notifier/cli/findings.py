@@ -21,6 +21,7 @@ from notifier.rendering.renderer import Renderer
 from notifier.smtp.policy import resolve
 from notifier.smtp.tls import context as tls_context
 from notifier.store import migrations, privileges, smtp_configs
+from notifier.store.engine import place
 from notifier.store.pages import Slice
 from notifier.vitals import Vitals
 
@@ -126,12 +127,13 @@ def _default_server(settings: Settings) -> Iterator[Finding]:
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
-    with database.engine(settings, checked=False) as engine, engine.connect() as connection:
+    login = "is a member of notifier_worker"
+    with database.engine(settings, checked=False, login=login) as engine, engine.connect() as connection:
         state = migrations.schema_state(connection)
         if state.problems:
             yield from (_problem("database", text) for text in state.problems)
             return
-        yield _ok("database", f"the schema has version {state.version}")
+        yield _ok("database", f"{place(connection)}: the schema has version {state.version}")
         lacking = privileges.missing_for_worker(connection)
         yield from (_problem("database", text) for text in lacking)
         if not lacking:

@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING, Unpack, get_args
 
 import click
 
+from notifier import explanation, wiring
 from notifier.cli import bulk_changes, database
 from notifier.cli.arguments import ID, paging, tell_rest
+from notifier.cli.customers import must_exist
 from notifier.cli.log_filter_options import Chosen, filter_options, log_filter
 from notifier.cli.log_lines import COLUMNS, log_lines
 from notifier.cli.output import json_option
+from notifier.cli.server_line import server_line
 from notifier.store import event_log
 from notifier.store.log_filters import Ordering
 from notifier.store.pages import Slice
 
 if TYPE_CHECKING:
     from notifier.cli.program import Context
-    from notifier.store.event_log import Breaker, LogRow
+    from notifier.store.event_log import LogRow
 
 
 @click.group("events")
@@ -49,6 +52,7 @@ def list_mails(
     out = context.output(as_json=as_json)
     part = Slice(limit=limit, offset=offset)
     with database.engine(context.settings) as engine, engine.connect() as connection:
+        must_exist(connection, chosen["customers"])
         page = event_log.find(connection, log_filter(**chosen), ordering=order, part=part)
     out.table(log_lines(page.items, out), COLUMNS, empty="no mails")
     tell_rest(out, shown=len(page.items), offset=offset, total=page.total)
@@ -61,15 +65,23 @@ def list_mails(
 def show(context: Context, *, row_id: int, as_json: bool) -> None:
     """Show one mail with everything that explains its state."""
     out = context.output(as_json=as_json)
-    with database.engine(context.settings) as engine, engine.connect() as connection:
+    settings = context.settings
+    with database.engine(settings) as engine, engine.connect() as connection:
         detail = event_log.show(connection, row_id)
+        server = explanation.server_state(
+            connection,
+            detail.row.customer_id,
+            default=wiring.default_server(settings),
+            box=wiring.secret_box(settings),
+        )
     event = asdict(detail.job_event) if detail.job_event else None
     if event is not None:
         del event["document"]  # what a job printed is shown by `notifier preview` only, as the reader sees it
     if as_json:
         others = [asdict(row) for row in detail.generations]
         breaker = asdict(detail.breaker) if detail.breaker else None
-        out.json({**asdict(detail.row), "generations": others, "job_event": event, "breaker": breaker})
+        more = {"generations": others, "job_event": event, "breaker": breaker, "server": asdict(server)}
+        out.json({**asdict(detail.row), **more})
         return
     out.record(asdict(detail.row))
     for row in detail.generations:
@@ -79,17 +91,8 @@ def show(context: Context, *, row_id: int, as_json: bool) -> None:
             f"event {event['event_id']} of {event['source']}: why this user, notifier explain {event['id']};"
             f" the mail, notifier preview {event['id']}"
         )
-    if detail.breaker is not None:
-        out.line(_server_now(detail.breaker))
+    out.line(f"mails of this customer now: {server_line(server)}")
 
 
 def _told(row: LogRow) -> str:
     return f"{row.status} ({row.failure_reason})" if row.failure_reason else row.status
-
-
-def _server_now(breaker: Breaker) -> str:
-    if breaker.open_until is None:
-        return "the customer's mail server is in use"
-    return (
-        f"nothing is sent through the customer's mail server until {breaker.open_until}: {breaker.last_error}"
-    )

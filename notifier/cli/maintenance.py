@@ -29,7 +29,7 @@ def maintain(context: Context, *, days: int | None, as_json: bool) -> None:
     done = 0
 
     with (
-        database.engine(settings, limits=False) as engine,
+        database.engine(settings, limits=False, login=database.OWNER) as engine,
         out.progress(f"deleting what is older than {settings.retention.days} days", total=None) as step,
     ):
 

@@ -12,6 +12,7 @@ import click
 from notifier import preference_import, wiring
 from notifier.cli import database, preference_files
 from notifier.cli.arguments import ID, paging, tell_rest
+from notifier.cli.customers import must_exist
 from notifier.cli.output import json_option
 from notifier.cli.program import WrongArguments
 from notifier.domain.errors import InvalidInput, NotFound
@@ -79,6 +80,7 @@ def list_preferences(
     out = context.output(as_json=as_json)
     part = Slice(limit=limit, offset=offset)
     with database.engine(context.settings) as engine, engine.connect() as connection:
+        must_exist(connection, chosen["customers"])
         page = store.find(connection, _filter(**chosen), part=part)
     out.table([asdict(one) for one in page.items], _COLUMNS, empty="no preferences")
     tell_rest(out, shown=len(page.items), offset=offset, total=page.total)

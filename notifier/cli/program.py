@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from notifier.config import Settings
 
 DONE, FAILED, USAGE, CONFIGURATION = 0, 1, 2, 78
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # of a write without a file's name: the output's
 
 # name: (module below notifier.cli, one line for the overview). The module holds a click command or group in
 # an attribute of the name, with _ for -; it is imported only when that command is used. A command returns
@@ -131,6 +134,28 @@ def main(args: Sequence[str] | None = None) -> int:
             errors="backslashreplace"
         )  # a terminal that is not UTF-8 must not stop a command
     try:
+        code = _run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of a pipe (`notifier events list | head`) went away: nobody is left to be told.
+        _drop_output()
+        return FAILED
+    except OSError as error:
+        if error.errno not in _FULL or error.filename is not None:
+            raise
+        _drop_output()
+        click.echo(f"notifier: the output cannot be written: {error.strerror}", err=True)
+        return FAILED
+    return code
+
+
+def _drop_output() -> None:
+    """Send what was printed and not yet written nowhere: Python would try again at the end, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(args: Sequence[str] | None) -> int:
+    try:
         result = notifier.main(
             args=list(args) if args is not None else None, prog_name="notifier", standalone_mode=False
         )
@@ -139,13 +164,16 @@ def main(args: Sequence[str] | None = None) -> int:
         return FAILED
     except click.ClickException as error:
         error.show()
+        if (
+            isinstance(error, click.NoSuchOption)
+            and error.option_name == "--config"
+            and error.ctx is not None
+        ):
+            words = error.ctx.command_path.removeprefix("notifier ")
+            click.echo(f"It stands before the command: notifier --config PATH {words}", err=True)
         return error.exit_code
     except NotifierError as error:
         return _tell(error)
-    except BrokenPipeError:
-        # The reader of a pipe (`notifier events list | head`) went away: nobody is left to be told.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
     return result if isinstance(result, int) else DONE
 
 

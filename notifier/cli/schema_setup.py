@@ -37,7 +37,8 @@ def init_db(context: Context, *, roles: bool, as_json: bool) -> None:
     May be run again at any time. The role that runs it owns the tables.
     """
     out = context.output(as_json=as_json)
-    with database.engine(context.settings, limits=False, checked=False) as engine:
+    login = f"{database.OWNER} and, for --roles, has CREATEROLE" if roles else database.OWNER
+    with database.engine(context.settings, limits=False, checked=False, login=login) as engine:
         report = migrations.init_db(engine, resources.path("schema.sql").parent, roles=roles)
     if as_json:
         out.json(asdict(report))

@@ -16,7 +16,7 @@ from notifier.cli.output import json_option
 from notifier.cli.program import FAILED, WrongArguments
 from notifier.cli.smtp_settings_options import Given, flag, settings_options, smtp_change
 from notifier.domain.errors import InvalidInput
-from notifier.domain.smtp_settings import MASK
+from notifier.domain.smtp_settings import MASK, PasswordAsked
 from notifier.rendering.renderer import Renderer
 from notifier.smtp.policy import denies
 from notifier.store import smtp_configs
@@ -79,7 +79,10 @@ def set_server(context: Context, *, customer_id: int, as_json: bool, **given: Un
         with database.engine(settings) as engine, engine.begin() as connection:
             saved = smtp_configs.save(connection, customer_id, change, box=wiring.secret_box(settings))
     except InvalidInput as exc:
-        raise WrongArguments({flag(field, change): texts for field, texts in exc.problems.items()}) from exc
+        told: InvalidInput = exc
+        if isinstance(exc, PasswordAsked):
+            told = PasswordAsked([flag(field, change) for field in exc.differing])
+        raise WrongArguments({flag(field, change): texts for field, texts in told.problems.items()}) from exc
     out = context.output(as_json=as_json)
     out.record(_facts(saved))
     if denies(settings.delivery.denied_networks, saved.host):
@@ -87,7 +90,9 @@ def set_server(context: Context, *, customer_id: int, as_json: bool, **given: Un
             f"no mail can be sent: delivery.denied_networks forbids {saved.host}; see notifier smtp test"
         )
     if not saved.enabled:
-        out.note(f"it is disabled: customer {customer_id} gets no mail until notifier smtp set --enabled")
+        out.note(
+            f"it is disabled: customer {customer_id} gets no mail until notifier smtp set {customer_id} --enabled"
+        )
     elif saved.username and not saved.password:
         out.note("it has a username, but no password; give one with --password-stdin or --ask-password")
 

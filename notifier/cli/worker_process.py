@@ -65,6 +65,7 @@ def _tracer(environ: Mapping[str, str]) -> Tracer:
     try:
         from notifier.telemetry import OpenTelemetryTracer  # noqa: PLC0415 - the extra [otel], and only when asked for
     except ModuleNotFoundError as exc:
-        log_.warning("tracing_off", reason=f"{exc.name} is not installed (pip install 'notifier[otel]')")
+        cure = "install the extra: pip install '.[otel]' in notifier's folder"
+        log_.warning("tracing_off", reason=f"{exc.name} is not installed; {cure}")
         return Tracer()
     return OpenTelemetryTracer.exporting(version("notifier"))

@@ -43,7 +43,7 @@ Every key can also be given from elsewhere. Later wins:
    not set
 4. the environment, `NOTIFIER_<SECTION>__<KEY>`: `NOTIFIER_SMTP__HOST=mail.example.com`; a list as `a,b,c`
 5. a secret file: `NOTIFIER_<SECTION>__<KEY>_FILE` names it, or it lies under the variable's name in
-   `$CREDENTIALS_DIRECTORY`
+   `$CREDENTIALS_DIRECTORY`; one that everybody may read is refused
 6. a flag of the command
 
 A value given both as `X` and as `X_FILE` is an error, and so is an unknown `NOTIFIER_…` name. No `.env` file is read.

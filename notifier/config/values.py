@@ -70,6 +70,9 @@ def _url(value: str, *, schemes: tuple[str, ...], example: str) -> str:
         # The library's own text would repeat a password that holds an unescaped slash.
         msg = f"not a URL; write it as {example}, with special characters of the password as %XX"
         raise ValueError(msg) from None
+    if parts.scheme in schemes and not value[len(parts.scheme) :].startswith("://"):
+        msg = f"the URL lacks the // after {parts.scheme}:; write it as {example}"
+        raise ValueError(msg)
     if parts.scheme not in schemes:
         found = parts.scheme if "://" in value else "none"
         starts = " or ".join(f"{name}://" for name in schemes)

@@ -11,6 +11,7 @@ NotifierError
 ├── HeaderInjection         the serialised mail has a header we did not write
 ├── SecretUnreadable        a stored password cannot be decrypted with the keys we hold
 ├── DatabaseUnavailable     the database cannot do it now; the same call may work later
+│   ├── RightMissing        this login may not do that
 │   ├── RowsUnavailable     it is at work, but not with these rows: locked, damaged or refused by a trigger
 │   └── SchemaDamaged       a table, column or function is missing; a worker that runs waits for it all the same
 ├── LaneFault               the mails of one customer cannot be claimed; those of others can
@@ -98,6 +99,10 @@ class DatabaseUnavailable(NotifierError):
 
 class RowsUnavailable(DatabaseUnavailable):
     """The database is at work, but not with these rows now: one is locked or damaged, or a trigger refuses it."""
+
+
+class RightMissing(DatabaseUnavailable):
+    """The login has not the right to do this; it may be given while a worker runs."""
 
 
 class SchemaDamaged(DatabaseUnavailable):

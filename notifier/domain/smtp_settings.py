@@ -8,12 +8,15 @@ import ssl
 import unicodedata
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import idna
 
 from notifier.domain.addresses import parse_mailbox
 from notifier.domain.errors import InvalidAddress, InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MASK: Final = "********"  # what is shown in place of a stored password, and keeps it when written back
 MAX_PORT = 65535
@@ -75,6 +78,15 @@ class SmtpChange:
         return UNSET if self.password in {"", MASK} else self.password
 
 
+class PasswordAsked(InvalidInput):
+    """The stored password must be given again, because of what is `differing`."""
+
+    def __init__(self, differing: Sequence[str]) -> None:
+        cure = "give the password again, so that it cannot be led to another server, or remove the stored one"
+        super().__init__({"password": [f"{', '.join(differing)} changed: {cure}"]})
+        self.differing = tuple(differing)
+
+
 def changed(stored: SmtpSettings | None, change: SmtpChange, *, has_password: bool) -> SmtpSettings:
     """Return the settings after the change; stored is None for a new configuration.
 
@@ -117,9 +129,7 @@ def _tls(asked: dict[str, Any], problems: dict[str, list[str]]) -> dict[str, boo
 def _ask_for_password(stored: SmtpSettings, settings: SmtpSettings) -> None:
     differing = [name for name in _ASK_AGAIN if _comparable(stored, name) != _comparable(settings, name)]
     if differing:
-        cure = "give the password again, so that it cannot be led to another server, or remove the stored one"
-        text = f"{', '.join(differing)} changed: {cure}"
-        raise InvalidInput({"password": [text]})
+        raise PasswordAsked(differing)
 
 
 def _comparable(settings: SmtpSettings, name: str) -> object:

@@ -29,7 +29,7 @@ def run(image: str, *, port: int, environment: Mapping[str, str], say: Callable[
         from docker.errors import DockerException  # noqa: PLC0415 - as above
         from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - as above
     except ImportError:
-        msg = "testcontainers is not installed (pip install 'notifier[demo]')"
+        msg = "testcontainers is not installed (pip install '.[demo]' in notifier's folder)"
         raise Absent(msg) from None
     try:
         docker.from_env(timeout=_PING_SECONDS).ping()

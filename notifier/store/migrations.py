@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from notifier.domain.errors import ConfigurationError, DatabaseUnavailable
 from notifier.store import completeness
+from notifier.store.engine import place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -133,12 +134,12 @@ def read_migrations(folder: Path) -> tuple[Migration, ...]:
 def schema_state(connection: Connection, *, needed: int = SCHEMA_VERSION) -> SchemaState:
     """Return the version of the schema, and why a release written for `needed` cannot work with it, if so."""
     if not connection.exec_driver_sql(_OURS).scalar_one():
-        problem = "the database has no notifier schema; make it with: notifier init-db"
+        problem = f"the database {place(connection)} has no notifier schema; make it with: notifier init-db"
         return SchemaState(version=0, minimum_release=0, problems=(problem,))
     rows = connection.exec_driver_sql(_APPLIED).all()
     version = max((row.version for row in rows), default=0)
     minimum = max((row.minimum_release for row in rows), default=0)
-    problems = _mismatch(version, minimum, needed)
+    problems = tuple(f"{place(connection)}: {text}" for text in _mismatch(version, minimum, needed))
     if not problems and (damage := completeness.damage(connection)):
         problems = (str(damage),)
     return SchemaState(version=version, minimum_release=minimum, problems=problems)

@@ -9,9 +9,11 @@ import sqlalchemy as sa
 
 from notifier.domain.errors import NotFound
 from notifier.store.tables import customer_users as access
-from notifier.store.tables import users
+from notifier.store.tables import customers, users
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sqlalchemy.engine import Connection
 
     from notifier.domain.vocabulary import Role
@@ -30,6 +32,12 @@ class User:
 
 
 _USERS = sa.select(*(users.c[f.name] for f in fields(User)))
+
+
+def known_customers(connection: Connection, customer_ids: Iterable[int]) -> frozenset[int]:
+    """Return those of the customers that exist."""
+    wanted = sa.any_(sa.literal(sorted(set(customer_ids)), sa.ARRAY(sa.BigInteger)))
+    return frozenset(connection.execute(sa.select(customers.c.id).where(customers.c.id == wanted)).scalars())
 
 
 def get(connection: Connection, user_id: int) -> User:

@@ -90,6 +90,12 @@ def find(
     return Page(items=tuple(_stored(row) for row in rows), total=total)
 
 
+def with_password(connection: Connection, *, limit: int) -> tuple[StoredServer, ...]:
+    """Return some of the servers that have a stored password, at most `limit`."""
+    rows = connection.execute(_ROWS.where(servers.c.password.is_not(None)).limit(limit))
+    return tuple(_stored(row) for row in rows)
+
+
 def read(
     connection: Connection, server_id: int, *, customer_ids: tuple[int, ...] | None = None
 ) -> StoredServer | None:

@@ -70,4 +70,4 @@ def test_the_api_without_its_extra_says_how_to_install_it(
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     result = cli("api")
     assert result.code == 1
-    assert "pip install 'notifier[api]'" in result.err
+    assert "pip install '.[api]' in notifier's folder" in result.err

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 from pika import BasicProperties
 
 from notifier.broker import topology
+from notifier.broker.messages import BrokerMessage
 from notifier.store import inbox
 from tests.broker_objects import BrokerObjects, broker_objects
+from tests.integration.test_recipient_table import handle
+from tests.store_rows import add_customer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy.engine import Connection
+    from sqlalchemy.engine import Connection, Engine
 
     from tests.support.command_line import CommandLine
 
@@ -229,12 +234,33 @@ def test_letters_must_be_named(cli: CommandLine) -> None:
         assert (result.code, "name letters by id, or all of them" in result.err) == (2, True)
 
 
+def test_a_replayed_letter_is_not_told_for_a_routing_key_that_is_the_name_of_its_queue(
+    engine: Engine, connection: Connection
+) -> None:
+    customer = add_customer(connection)
+    event = json.loads(SAMPLE.read_text(encoding="utf-8"))
+    event["data"]["customer_id"] = customer
+    body = json.dumps(event).encode()
+    ways = (
+        ("job.events", f"job_failed.{customer}"),
+        ("", "notifier.job-events.v1"),
+        ("job.events", "job_success"),
+    )
+    with structlog.testing.capture_logs() as logs:
+        for exchange, key in ways:
+            handle(engine, [BrokerMessage(body=body, exchange=exchange, routing_key=key)])
+    told = [line["routing_key"] for line in logs if line["event"] == "routing_key_contradicts_body"]
+    assert told == ["job_success"]
+
+
 def test_check_is_content_with_what_a_worker_needs_and_changes_nothing(
     cli: CommandLine, objects: BrokerObjects
 ) -> None:
     result = cli("check")
     assert result.code == 0, result.out
     assert "FAIL" not in result.out
+    where = r"database: \w+@\S+:\d+/\w+: the schema has version"
+    assert re.search(where, result.out), result.out
     assert f"nothing is in the way of queue {objects.topology.queue}" in result.out
 
 

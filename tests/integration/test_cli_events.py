@@ -50,6 +50,16 @@ def test_an_empty_list_is_no_error(cli: CommandLine) -> None:
     assert cli("events", "list", "--json").json == []
 
 
+def test_a_customer_that_does_not_exist_is_not_taken_for_one_without_rows(
+    cli: CommandLine, connection: Connection
+) -> None:
+    customer = add_customer(connection)
+    for kind in ("events", "preferences"):
+        assert cli(kind, "list", "--customer", customer).code == 0
+        result = cli(kind, "list", "--customer", customer, "--customer", 99)
+        assert (result.code, result.err) == (1, "notifier: there is no customer 99\n")
+
+
 def test_one_mail_is_shown_with_its_event_and_its_other_generations(
     cli: CommandLine, connection: Connection
 ) -> None:
@@ -65,6 +75,27 @@ def test_one_mail_is_shown_with_its_event_and_its_other_generations(
     assert (found["generation"], [row["id"] for row in found["generations"]]) == (1, [mail])
     assert found["job_event"]["id"] == event
     assert "document" not in found["job_event"]
+
+
+def test_a_mail_is_shown_with_the_server_that_its_customer_has_now(
+    cli: CommandLine, connection: Connection
+) -> None:
+    customer = add_customer(connection)
+    mail = add_mail(connection, customer, add_event(connection, customer))
+
+    def now() -> str:
+        return cli("events", "show", mail).out.splitlines()[-1].removeprefix("mails of this customer now: ")
+
+    assert now().startswith("no mail can be sent: the customer has no SMTP configuration")
+    cli("smtp", "set", customer, "--host", "smtp.acme.example", "--from-email", "a@acme.example")
+    assert now().startswith("through its own mail server, smtp.acme.example:587, which is switched on")
+    connection.exec_driver_sql(
+        "UPDATE smtp_breakers SET open_until = '2030-02-03 04:05:06.789+00', last_error = 'login refused'"
+    )
+    assert now().endswith("which is not tried until 2030-02-03T04:05:06Z: login refused")
+    cli("smtp", "set", customer, "--no-enabled")
+    assert "is disabled" in now()
+    assert cli("events", "show", mail, "--json").json["server"]["problem"].startswith("the customer's SMTP")
 
 
 def test_a_mail_that_does_not_exist_is_named_with_the_cure(cli: CommandLine) -> None:

@@ -178,7 +178,7 @@ def test_every_user_is_explained_in_plain_words(cli: CommandLine, connection: Co
         "preference_enabled",
     }
     told = cli("explain", file).out
-    assert "through the mail server of the [smtp] section, smtp.example.com:587, which is in use" in told
+    assert "through the mail server of the [smtp] section, smtp.example.com:587, which is switched on" in told
     assert "wants job_failed only about config_deploy, and this is config_backup" in told
     assert "another user with the address a@x.example gets the mail" in told
     assert "2 of 10 users would get a mail" in told

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from notifier.encryption import generate_key
 from tests.broker_objects import BrokerObjects, broker_objects
 from tests.store_rows import add_customer, add_event, add_mail, one
+from tests.support.command_line import CANARY
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -68,6 +70,33 @@ def test_the_worker_warns_of_a_crash_point_consumes_and_ends_with_0_on_sigterm(
     assert lines[0]["event"] == "crashpoint_set"
     assert (lines[0]["level"], lines[0]["place"]) == ("warning", "on_event:none")
     assert (lines[-1]["event"], lines[-1]["complete"]) == ("worker_stopped", True)
+
+
+def test_a_worker_warns_once_of_stored_passwords_that_no_key_reads(
+    cli: CommandLine, connection: Connection, objects: BrokerObjects
+) -> None:
+    for _ in range(2):
+        server = (
+            "smtp",
+            "set",
+            add_customer(connection),
+            "--host",
+            "h.example",
+            "--from-email",
+            "a@b.example",
+        )
+        assert cli(*server, "--username", "u", "--password-stdin", stdin=CANARY).code == 0
+    # The broker refuses it, so that it ends by itself.
+    cli.configure({"RABBITMQ__URL": f"amqp://nobody:hunter22@{objects.url.rpartition('@')[2]}"})
+    for keys, told in (
+        (cli.key, []),
+        ("", ["the stored password cannot be read: security.encryption_keys is empty"]),
+        (generate_key(), ["the stored password cannot be read with the keys in security.encryption_keys"]),
+    ):
+        cli.configure({"SECURITY__ENCRYPTION_KEYS": keys})
+        lines = [json.loads(line) for line in run(cli).stderr.splitlines() if line.startswith("{")]
+        warned = [line for line in lines if line["event"] == "smtp_passwords_unreadable"]
+        assert [line["reason"].partition(";")[0] for line in warned] == told
 
 
 def test_a_worker_without_a_database_ends_with_1_and_says_what_to_check(cli: CommandLine) -> None:

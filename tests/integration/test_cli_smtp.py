@@ -9,6 +9,7 @@ import pytest
 
 from notifier.encryption import SecretBox, generate_key
 from tests.store_rows import add_customer, one
+from tests.support.certificates import authority
 from tests.support.command_line import CANARY
 from tests.support.smtp_script import say
 from tests.support.smtp_server import Options, SmtpServer
@@ -67,6 +68,8 @@ def test_a_change_keeps_what_is_not_named(cli: CommandLine, connection: Connecti
     configure(cli, customer, port=2525)
     saved = cli("smtp", "set", customer, "--from-email", "noc@acme.example", "--no-enabled", "--json").json
     assert (saved["port"], saved["username"], saved["enabled"]) == (2525, "acme", False)
+    cure = f"gets no mail until notifier smtp set {customer} --enabled"
+    assert cure in cli("smtp", "set", customer, "--no-enabled").err
     assert saved["from_email"] == "noc@acme.example"
 
 
@@ -78,8 +81,11 @@ def test_another_host_needs_the_password_again_and_the_flag_is_named(
     result = cli("smtp", "set", customer, "--host", "elsewhere.example")
     assert result.code == 2
     ways = "--password-stdin, --ask-password or --no-password"
-    assert result.err.startswith(f"notifier: {ways}: host changed: give the password again")
+    assert result.err.startswith(f"notifier: {ways}: --host changed: give the password again")
     assert "or remove the stored one" in result.err
+    file = cli.folder / "ca.pem"
+    file.write_text(authority().pem)
+    assert ": --ca-file changed: give" in cli("smtp", "set", customer, "--ca-file", file).err
     login_less = ("smtp", "set", customer, "--no-use-tls", "--use-ssl", "--username", "")
     assert cli(*login_less).code == 2
     assert cli(*login_less, "--no-password").code == 0

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection, Engine
 
+    from tests.support.command_line import CommandLine
+
 
 # Roles belong to the whole cluster: two processes that make them at once would be in each other's way.
 pytestmark = pytest.mark.xdist_group("database_roles")
@@ -94,6 +96,61 @@ def test_the_worker_changes_nothing_that_people_decide(owned: Engine) -> None:
             "SELECT * FROM api_tokens",
         ):
             assert _refused(connection, statement), statement
+
+
+def test_a_command_whose_login_may_not_says_which_login_may(
+    owned: Engine, customer: int, cli: CommandLine
+) -> None:
+    url = owned.url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+    def refused(role: str, *command: object) -> str:
+        cli.configure({"DATABASE__URL": f"{url}?options=-c%20role%3D{role}"})
+        result = cli(*command)
+        assert result.code == 1, result
+        assert "permission denied" in result.err
+        return result.err.partition("(42501); ")[2].strip()
+
+    settings: tuple[tuple[object, ...], ...] = (
+        ("smtp", "set", customer, "--host", "smtp.acme.example", "--from-email", "a@acme.example"),
+        ("tokens", "list"),
+        ("preferences", "delete", 1),
+    )
+    for command in settings:
+        cure = "this login may not; use one that is a member of notifier_admin (roles.sql)"
+        assert refused("notifier_worker", *command) == cure
+    for command in (("maintain",), ("init-db", "--roles")):
+        assert refused("notifier_admin", *command).startswith(
+            "this login may not; use one that owns the tables"
+        )
+    assert refused("notifier_admin", "init-db", "--roles").endswith("CREATEROLE (roles.sql)")
+    with owned.begin() as connection:
+        connection.exec_driver_sql("REVOKE SELECT ON schema_migrations FROM notifier_worker")
+    cli.configure({"DATABASE__URL": f"{url}?options=-c%20role%3Dnotifier_worker"})
+    told = cli("check").out
+    assert "(42501); this login may not; use one that is a member of notifier_worker (roles.sql)" in told
+    assert "check database.url" not in told
+
+
+def test_a_workers_login_is_enough_for_the_commands_that_change_no_settings(
+    owned: Engine, customer: int, cli: CommandLine
+) -> None:
+    url = owned.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    cli.configure({"DATABASE__URL": url})
+    cli("smtp", "set", customer, "--host", "smtp.acme.example", "--from-email", "a@acme.example")
+    cli.configure({"DATABASE__URL": f"{url}?options=-c%20role%3Dnotifier_worker"})
+    for command in (
+        ("events", "list"),
+        ("events", "show", 1),
+        ("events", "cancel", 1),
+        ("events", "resend", 1),
+        ("smtp", "list"),
+        ("smtp", "show", customer),
+        ("preferences", "list"),
+    ):
+        result = cli(*command)
+        assert result.code == 0, (command, result)
+    trial = cli("smtp", "test", customer, "--to", "you@example.com")
+    assert (trial.code, "FAIL  dns" in trial.out.replace("DNS", "dns")) == (1, True), trial
 
 
 def test_the_worker_can_do_its_whole_work(owned: Engine, customer: int) -> None:

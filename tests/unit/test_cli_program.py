@@ -165,6 +165,46 @@ def test_a_reader_that_goes_away_makes_no_noise() -> None:
         assert child.wait(timeout=60) == 1
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")  # noqa: PTH110
+@pytest.mark.parametrize("lines", [1, 100_000])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_disk_that_is_full_is_told_in_one_line(lines: int, unbuffered: str) -> None:
+    code = (
+        "import sys, click; from notifier.cli import main, program\n"
+        f"body = lambda: print('a line\\n' * {lines})\n"
+        "program.notifier.get_command = lambda c, n: click.Command('probe', callback=body)\n"
+        "sys.exit(main(['probe']))"
+    )
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "notifier: the output cannot be written: No space left on device\n",
+    )
+
+
+def test_an_error_of_the_system_that_has_nothing_to_do_with_the_output_is_not_taken_for_one(
+    run: Callable[..., int],
+) -> None:
+    with pytest.raises(OSError, match="something else"):
+        run(fail(OSError("something else")))
+
+
+def test_the_file_of_the_configuration_after_the_command_is_told_where_it_stands(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["events", "list", "--config", "x"]) == 2
+    assert "It stands before the command: notifier --config PATH events list" in capsys.readouterr().err
+
+
 def test_a_terminal_that_is_not_utf8_gets_escapes_and_no_traceback() -> None:
     code = (
         "import sys, click; from notifier.cli import main, program\n"

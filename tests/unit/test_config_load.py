@@ -625,6 +625,12 @@ def test_every_form_of_the_database_url_names_the_driver(read: Load, scheme: str
     assert url.get_secret_value() == "postgresql+psycopg2://u:p%40w@db:5433/x?sslmode=require"
 
 
+def test_a_url_without_slashes_is_refused_instead_of_meaning_some_other_server(problems: Problems) -> None:
+    (problem,) = problems("[database]\nurl = 'postgresql:u:c4n4ry@db/x'\n")
+    cure = "write it as postgresql://USER:PASSWORD@HOST:5432/DATABASE"
+    assert problem.endswith(f"database.url: the URL lacks the // after postgresql:; {cure}")
+
+
 def test_no_secret_shows_in_the_settings(read: Load) -> None:
     key = generate_key()
     settings = read(

@@ -69,6 +69,8 @@ UNRUN = {
 
 SOURCES = sorted(path for folder in ("notifier", "tests", "bench") for path in (ROOT / folder).rglob("*.py"))
 
+PROGRAM = sorted((ROOT / "notifier").rglob("*.py"))
+
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
@@ -97,6 +99,16 @@ def test_every_block_of_code_is_run_by_a_test() -> None:
     assert (set(RUN) | set(UNRUN)) - found == set(), "there is no such block any more"
     for (page, _), test in RUN.items():
         assert Path(page).stem in (ROOT / test).read_text("utf-8"), f"{test} does not read {page}"
+
+
+_BY_NAME = re.compile(r"pip3? install(?: --?[\w-]+)* ['\"]?notifier(?![\w./-])")
+
+
+def test_nobody_is_told_to_install_this_project_by_its_bare_name() -> None:
+    """The public package index has somebody else's package under it."""
+    assert _BY_NAME.search("pip install --no-deps 'notifier[api]'")
+    assert not _BY_NAME.search("pip install --no-deps ./notifier-0.1.0-py3-none-any.whl")
+    assert [path for path in (*PAGES, *PROGRAM) if _BY_NAME.search(path.read_text("utf-8"))] == []
 
 
 @every_page

@@ -58,7 +58,7 @@ def test_a_missing_extra_is_told_and_nothing_more(monkeypatch: pytest.MonkeyPatc
     with structlog.testing.capture_logs() as logs:
         assert type(_tracer(ENDPOINT)) is Tracer
     assert [line["event"] for line in logs] == ["tracing_off"]
-    assert "notifier[otel]" in logs[0]["reason"]
+    assert "pip install '.[otel]' in notifier's folder" in logs[0]["reason"]
 
 
 def test_the_name_of_the_service_can_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
