@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
+from notifier import repeating
 from notifier.domain.errors import DatabaseUnavailable, LaneFault
+from notifier.metrics import Metrics
 from notifier.store import claims, sweep
+from notifier.sweeper import Rounds, Sweeper
+from notifier.vitals import Vitals
 from tests.integration.test_claim_fairness import claim, customer_with
+from tests.integration.test_delivery_loop import POLICY
 from tests.store_rows import mend, number, spoil, wake
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,6 +156,39 @@ def test_where_every_row_is_stuck_a_round_ends_and_the_next_ones_come_to_the_oth
     for _ in range(5):
         _expire(connection, watch)
     assert _ids(connection, "status = 'pending'") == ids[:100]
+
+
+def test_the_sweeper_tells_a_stuck_row_once_and_stays_ready(
+    engine: Engine, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repeating, "POLL", 0.001)
+    ids = _late(connection, 3)
+    spoil(connection, ids[0])
+    vitals, stopping, looks = Vitals(version="test", clock=time.monotonic), threading.Event(), [0]
+
+    def look() -> None:
+        looks[0] += 1
+
+    sweeper = Sweeper(
+        engine=engine,
+        policy=POLICY,
+        look_after_senders=look,
+        vitals=vitals,
+        metrics=Metrics(version="test"),
+        clock=time.monotonic,
+        stopping=stopping,
+        rounds=Rounds(expire=0.0, take_back=0.0, tell_held=0.0),
+    )
+    with capture_logs() as logs:
+        sweeper.start()
+        wait_until(lambda: _ids(connection, "status = 'pending'") == ids[:1], what="the others to expire")
+        seen = looks[0]
+        wait_until(lambda: looks[0] > seen + 3, what="three more rounds")
+        assert vitals.summary()["database"] is True
+        stopping.set()
+        wait_until(lambda: not sweeper.alive, what="its end")
+    stuck = [line for line in logs if line["log_level"] == "error"]
+    assert [(line["event"], line["id"]) for line in stuck] == [("mail_stuck", ids[0])]
 
 
 @pytest.mark.parametrize("state", ["57P03", "53100", "40P01", "57014"])
