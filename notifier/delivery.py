@@ -132,7 +132,10 @@ class Delivery:
     # -- the way of a batch ------------------------------------------------------------------------------------
 
     def claim(self, database: OwnConnection, token: UUID, *, unproven: bool) -> Batch | None:
-        """Take the lane that waited longest; None when there is none to be had. Raises DatabaseUnavailable."""
+        """Take the lane that waited longest; None when there is none to be had.
+
+        Raises DatabaseUnavailable, and LaneFault when that lane's rows cannot be claimed.
+        """
         batch = database.run(
             claims.claim,
             token=token,
