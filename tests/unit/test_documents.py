@@ -202,6 +202,8 @@ def test_no_comment_and_no_docstring_speaks_in_codes_that_no_document_explains()
         r"\b[DT]\d{1,2}\b|\b(?i:architecture|reliability|contract),? (?:sections? |decision )?\d"
     )
     for path in SOURCES:
+        if not told.search(path.read_text("utf-8")):  # nearly all, and to take them apart would take a second
+            continue
         with path.open("rb") as source:
             for token in tokenize.tokenize(source.readline):
                 if token.type == tokenize.COMMENT or token.string.startswith('"""'):
