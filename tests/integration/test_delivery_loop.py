@@ -349,6 +349,28 @@ def test_a_lane_that_is_held_keeps_no_result_from_being_written(bench: Bench, en
         assert bench.rows() == [SENT, ("pending", None, 1, 0), SENT]
 
 
+def test_a_mail_that_a_living_worker_gave_back_has_lost_none(bench: Bench) -> None:
+    """Three lost workers in a row end a mail as one that kills them; others in between show that it does not."""
+    bench.mails(1)
+    bench.connection.exec_driver_sql("UPDATE notification_events SET lost_claims = 2")
+    bench.line.steps = [refused(Phase.RCPT, 451)]
+    bench.turn()
+    found = bench.connection.exec_driver_sql("SELECT status, lost_claims FROM notification_events")
+    assert [tuple(row) for row in found] == [("pending", 0)]
+
+
+def test_the_log_line_of_an_attempt_names_the_trace(bench: Bench) -> None:
+    bench.mails(2)
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    bench.connection.exec_driver_sql(
+        "UPDATE notification_events SET trace_id = %(trace)s WHERE id = (SELECT min(id) FROM notification_events)",
+        {"trace": trace},
+    )
+    with capture_logs() as logs:
+        bench.turn()
+    assert [line["trace_id"] for line in logs if line["event"] == "mail_sent"] == [trace, None]
+
+
 def test_what_was_sent_is_written_down_even_if_the_breaker_cannot_be_told(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
