@@ -191,7 +191,7 @@ class World:
         """Add a customer with that many admins, who get its failed jobs, and its own server."""
         server = server or self.smtp()
         (row,) = self.database.rows(
-            "INSERT INTO customers (name) VALUES (%s) RETURNING id", (f"Customer {uuid4().hex[:6]}",)
+            "INSERT INTO customers (name) VALUES (%s) RETURNING id", (f"Customer {uuid4().hex}",)
         )
         customer_id = int(str(row[0]))
         secret = None
