@@ -7,9 +7,9 @@ exposes. A test keeps the committed page current.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from notifier import generated_page
 from notifier.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -56,14 +56,8 @@ def _labels(family: Metric) -> list[str]:
 
 def main(arguments: list[str]) -> int:
     """Renew the table in the page given. Returns the exit code."""
-    match arguments:
-        case [path]:
-            Path(path).write_text(written_into(Path(path).read_text("utf-8")), "utf-8")
-            sys.stdout.write(f"{path}\n")
-            return 0
-        case _:
-            sys.stderr.write("usage: python -m notifier.metric_reference docs/operations.md\n")
-            return 2
+    usage = "python -m notifier.metric_reference docs/operations.md"
+    return generated_page.write(arguments, lambda page: written_into(page.read_text("utf-8")), usage=usage)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi.openapi.utils import get_openapi
+
+from notifier import generated_page
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -34,14 +35,8 @@ def main(arguments: list[str]) -> int:
     """Write the document to the one file given. Returns the exit code."""
     from notifier.api.application import endpoints  # noqa: PLC0415 - it imports this module
 
-    match arguments:
-        case [path]:
-            Path(path).write_text(text(endpoints()), "utf-8")
-            sys.stdout.write(f"{path}\n")
-            return 0
-        case _:
-            sys.stderr.write("usage: python -m notifier.api.openapi FILE\n")
-            return 2
+    usage = "python -m notifier.api.openapi FILE"
+    return generated_page.write(arguments, lambda _: text(endpoints()), usage=usage)
 
 
 def text(app: FastAPI) -> str:

@@ -10,11 +10,11 @@ import json
 import sys
 from collections.abc import Mapping
 from operator import itemgetter
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pydantic import SecretStr
 
+from notifier import generated_page
 from notifier.config.environment import PRODUCT_VARIABLES
 from notifier.config.layers import PREFIX
 from notifier.config.model import Settings
@@ -129,14 +129,8 @@ def _bounds(field: FieldInfo, name: str, words: str) -> Iterator[tuple[float, st
 
 def main(arguments: list[str]) -> int:
     """Write the page to the one path given. Returns the exit code."""
-    match arguments:
-        case [path]:
-            Path(path).write_text(reference(), "utf-8")
-            sys.stdout.write(f"{path}\n")
-            return 0
-        case _:
-            sys.stderr.write("usage: python -m notifier.config.reference docs/configuration.md\n")
-            return 2
+    usage = "python -m notifier.config.reference docs/configuration.md"
+    return generated_page.write(arguments, lambda _: reference(), usage=usage)
 
 
 if __name__ == "__main__":

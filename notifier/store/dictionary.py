@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
 from typing import Final
 
 from sqlalchemy.dialects import postgresql
 
-from notifier import resources
+from notifier import generated_page, resources
 from notifier.store.tables import metadata
 
 BEGIN: Final = (
@@ -74,14 +73,8 @@ def _type(relation: str, column: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Renew the dictionary in the page given. Returns the exit code."""
-    match arguments:
-        case [path]:
-            Path(path).write_text(written_into(Path(path).read_text("utf-8")), "utf-8")
-            sys.stdout.write(f"{path}\n")
-            return 0
-        case _:
-            sys.stderr.write("usage: python -m notifier.store.dictionary docs/sql.md\n")
-            return 2
+    usage = "python -m notifier.store.dictionary docs/sql.md"
+    return generated_page.write(arguments, lambda page: written_into(page.read_text("utf-8")), usage=usage)
 
 
 if __name__ == "__main__":
