@@ -10,6 +10,7 @@ import structlog
 from notifier.repeating import Repeating
 from notifier.store import sweep
 from notifier.store.engine import OwnConnection
+from notifier.store.stuck_rows import StuckRows
 
 if TYPE_CHECKING:
     import threading
@@ -59,7 +60,7 @@ class Sweeper:
         self._policy = policy
         self._vitals = vitals
         self._metrics = metrics
-        self._stuck = sweep.StuckRows(
+        self._stuck = StuckRows(
             clock=clock, tell=lambda row_id, error: _log.error("mail_stuck", id=row_id, error=error)
         )
         rounds = rounds or Rounds()

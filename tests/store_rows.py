@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from notifier.store import inbox
-from notifier.store.sweep import StuckRows
+from notifier.store.stuck_rows import StuckRows
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

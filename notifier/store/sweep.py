@@ -4,30 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from notifier.domain.backlog import Backlog
-from notifier.domain.errors import DatabaseUnavailable, DataRejected
-from notifier.store.engine import about_rows
+from notifier.store.stuck_rows import change_found
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from sqlalchemy.engine import Connection, Row
 
     from notifier.domain.vocabulary import FailureReason
+    from notifier.store.stuck_rows import StuckRows
 
 MAX_LOST_CLAIMS = 3
 LOST_AGAIN_SECONDS = 60.0
-STUCK_SECONDS = 600.0
-T = TypeVar("T")
 
-_ROWS = 500
-_MOST_FAULTS = 64  # of one call; where every row is stuck, finding out takes one or two faults for each
-
-# Each task first reads which rows it is about, without a lock, then changes these. So one of them that cannot be
-# changed is found by halves, and left out the next time. The change asks again whether they are still as they were;
-# that a mail has not ended it asks by finished_at: the planner has no index for that which it could prefer to the ids.
+# Each task first reads which rows it is about, without a lock, then changes these (`stuck_rows`). The change asks again
+# whether they are still as they were; that a mail has not ended it asks by finished_at: the planner has no index for
+# that which it could prefer to the ids.
 _LOST = """
 WITH held AS (
     SELECT m.id, b.token, b.alive_until FROM delivery_batches b CROSS JOIN unnest(b.mails) AS m (id)
@@ -180,57 +175,6 @@ class TakenBack:
     failed: Mapping[FailureReason, int]
 
 
-class StuckRows:
-    """Rows that could not be updated, left out for ten minutes so that they hold up no others.
-
-    clock is monotonic; tell gets the id and the reason of each, whenever it turns out to be stuck.
-    """
-
-    def __init__(self, *, clock: Callable[[], float], tell: Callable[[int, str], None]) -> None:
-        self._clock = clock
-        self._tell = tell
-        self._until: dict[int, float] = {}
-
-    def add(self, row_id: int, reason: str) -> None:
-        """Leave a row out from now on."""
-        self._until[row_id] = self._clock() + STUCK_SECONDS
-        self._tell(row_id, reason)
-
-    def ids(self) -> list[int]:
-        """Return what is left out now."""
-        now = self._clock()
-        self._until = {row_id: until for row_id, until in self._until.items() if until > now}
-        return list(self._until)
-
-
-def _change(
-    connection: Connection, wanted: str, change: Callable[[list[int]], T], stuck: StuckRows
-) -> list[T]:
-    """Change the rows that the query `wanted` finds; returns what `change` returned for each part of them.
-
-    They are one part, unless some cannot be changed: then ever smaller ones, and whatever fails alone is stuck.
-    """
-    rows = connection.exec_driver_sql(wanted, {"rows": _ROWS, "stuck": stuck.ids()})
-    ids: list[int] = list(rows.scalars())
-    parts = [ids] if ids else []
-    done: list[T] = []
-    faults = 0
-    while parts and faults < _MOST_FAULTS:
-        part = parts.pop()
-        try:
-            done.append(change(part))
-        except (DatabaseUnavailable, DataRejected) as fault:
-            if not about_rows(fault):
-                raise
-            faults += 1
-            if len(part) == 1:
-                stuck.add(part[0], str(fault))
-            else:
-                half = len(part) // 2
-                parts += [part[half:], part[:half]]
-    return done
-
-
 def take_back(
     connection: Connection,
     *,
@@ -264,7 +208,7 @@ def take_back(
             connection.exec_driver_sql(_LOWER_LANES, lanes)
         return list(rows)
 
-    rows = [row for part in _change(connection, _LOST, change, stuck) for row in part]
+    rows = [row for part in change_found(connection, _LOST, change, stuck) for row in part]
     connection.exec_driver_sql(_END_BATCHES)
     failed: Counter[FailureReason] = Counter()
     for row in rows:
@@ -286,7 +230,7 @@ def expire(connection: Connection, *, stuck: StuckRows) -> list[FailureReason]:
     def change(ids: list[int]) -> list[FailureReason]:
         return [row[0] for row in connection.exec_driver_sql(_EXPIRE, {"ids": ids})]
 
-    return [reason for part in _change(connection, _LATE, change, stuck) for reason in part]
+    return [reason for part in change_found(connection, _LATE, change, stuck) for reason in part]
 
 
 def tell_held(connection: Connection, *, stuck: StuckRows) -> int:
@@ -298,7 +242,7 @@ def tell_held(connection: Connection, *, stuck: StuckRows) -> int:
     def change(ids: list[int]) -> int:
         return int(connection.exec_driver_sql(_TELL_HELD, {"ids": ids}).rowcount)
 
-    return sum(_change(connection, _UNTOLD, change, stuck))
+    return sum(change_found(connection, _UNTOLD, change, stuck))
 
 
 def repair_lanes(connection: Connection) -> int:

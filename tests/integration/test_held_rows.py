@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -15,7 +14,16 @@ from notifier.broker.messages import BrokerMessage, Settle
 from notifier.domain.errors import RowsUnavailable
 from notifier.store import inbox, sweep
 from tests.integration.test_recipient_table import intake
-from tests.store_rows import add_customer, add_event, add_mail, add_user, new_event, number, wake
+from tests.store_rows import (
+    add_customer,
+    add_event,
+    add_mail,
+    add_user,
+    new_event,
+    number,
+    stuck_rows,
+    wake,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +92,7 @@ def test_lost_mails_are_taken_back_although_a_lane_is_held(engine: Engine, conne
             max_ambiguous=2,
             ambiguous_delay=1.0,
             fail_ambiguous=False,
-            stuck=sweep.StuckRows(clock=time.monotonic, tell=lambda _id, _reason: None),
+            stuck=stuck_rows(),
         )
         assert found.unsent == 2
         assert due(connection) == customers[1:]

@@ -13,6 +13,7 @@ from notifier import repeating
 from notifier.domain.errors import DatabaseUnavailable, LaneFault
 from notifier.metrics import Metrics
 from notifier.store import claims, sweep
+from notifier.store.stuck_rows import STUCK_SECONDS, StuckRows
 from notifier.sweeper import Rounds, Sweeper
 from notifier.vitals import Vitals
 from tests.integration.test_claim_fairness import claim, customer_with
@@ -34,7 +35,7 @@ class Watch:
     def __init__(self) -> None:
         self.now = 1000.0
         self.told: list[tuple[int, str]] = []
-        self.stuck = sweep.StuckRows(
+        self.stuck = StuckRows(
             clock=lambda: self.now, tell=lambda row_id, reason: self.told.append((row_id, reason))
         )
 
@@ -137,11 +138,11 @@ def test_a_stuck_row_is_told_once_and_tried_again_after_a_while(
     for _ in range(3):
         task(connection, watch)
     assert len(watch.told) == 1
-    watch.now += sweep.STUCK_SECONDS
+    watch.now += STUCK_SECONDS
     task(connection, watch)
     assert len(watch.told) == 2
     mend(connection)
-    watch.now += sweep.STUCK_SECONDS
+    watch.now += STUCK_SECONDS
     task(connection, watch)
     assert _ids(connection, undone) == []
 
