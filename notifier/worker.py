@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from notifier import memory, wiring
+from notifier import memory, start_checks, wiring
 from notifier.broker.consumer import Consumer, ConsumerState
 from notifier.broker.dead_letters import open_dead_letters
 from notifier.carriers import Carriers
 from notifier.composing import Composer
 from notifier.congestion import Congestion
 from notifier.delivery import Delivery
-from notifier.domain.errors import ConfigurationError, NotifierError, SecretUnreadable
+from notifier.domain.errors import NotifierError
 from notifier.health import HealthServer
 from notifier.housekeeping import Housekeeping
 from notifier.intake import Intake
@@ -38,9 +38,7 @@ from notifier.senders import SPARES_PER_SENDER, Senders
 from notifier.smtp.pool import Pool
 from notifier.smtp.transports import transport
 from notifier.stop_signals import StopSignals
-from notifier.store import breakers, migrations, smtp_configs
 from notifier.store.engine import make_engine
-from notifier.store.first_connection import first_connection
 from notifier.sweeper import Sweeper
 from notifier.systemd import Supervisor
 from notifier.vitals import Vitals
@@ -49,16 +47,12 @@ from notifier.waits import Waits
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sqlalchemy.engine import Connection
-
     from notifier.config import Settings
     from notifier.crashpoints import Crashpoint
     from notifier.domain.redaction import Redactor
     from notifier.tracing import Tracer
 
 LEAVE = 3.0  # seconds after drain_timeout, when connections were cut, until the process ends whatever hangs
-
-_PASSWORDS_TRIED = 20
 
 _log = structlog.get_logger(__name__)
 
@@ -195,7 +189,7 @@ class Worker:
         object, and DatabaseUnavailable when the database cannot be reached at the start.
         """
         try:
-            self._check_database()
+            start_checks.check_database(self._engine, self._settings)
         except NotifierError:
             self._close()
             raise
@@ -214,32 +208,6 @@ class Worker:
             finally:
                 self._stopping.set()
                 self._drain()
-
-    def _check_database(self) -> None:
-        with first_connection(self._engine) as connection, connection.begin():
-            problems = migrations.schema_state(connection).problems
-            if problems:
-                raise ConfigurationError(problems)
-            if breakers.adopt_default(connection, wiring.default_server_hash(self._settings)):
-                _log.info("default_server_changed")
-            self._warn_of_passwords(connection)
-
-    def _warn_of_passwords(self, connection: Connection) -> None:
-        """Say at once what else the first mail of each customer would show: a forgotten key, or another one.
-
-        Some of the passwords tell; `notifier check` tries them all.
-        """
-        box = wiring.secret_box(self._settings)
-        reason = None
-        for server in smtp_configs.with_password(connection, limit=_PASSWORDS_TRIED):
-            try:
-                box.decrypt(customer_id=server.customer_id, host=server.host, token=server.password or "")
-            except SecretUnreadable as exc:
-                reason = str(exc)
-            else:
-                return
-        if reason is not None:
-            _log.warning("smtp_passwords_unreadable", reason=reason)
 
     def _consumer(self) -> Consumer:
         broker = self._settings.rabbitmq

@@ -64,7 +64,7 @@ def test_a_worker_that_cannot_start_says_why_and_gives_back_what_it_took(
         raise OSError("address already in use")
 
     closed: list[str] = []
-    monkeypatch.setattr(worker, "_check_database", lambda: None)
+    monkeypatch.setattr("notifier.start_checks.check_database", lambda _engine, _settings: None)
     # What a worker does to its whole process, and a test must not do to the other tests.
     monkeypatch.setattr("notifier.worker.forget_what_no_mail_says", lambda _languages: None)
     monkeypatch.setattr("notifier.memory.settle", lambda: None)
