@@ -258,7 +258,7 @@ class Senders:
             if row_id is None:
                 _log.error("customer_put_off", customer_id=fault.customer_id, error=error)
             else:
-                _log.error("mail_stuck", id=row_id, customer_id=fault.customer_id, error=error)
+                _log.error("mail_stuck", mail_id=row_id, customer_id=fault.customer_id, error=error)
 
     def _give_back(self, database: OwnConnection, token: UUID) -> None:
         for pause in _DATABASE_PAUSES:

@@ -61,7 +61,7 @@ class Sweeper:
         self._vitals = vitals
         self._metrics = metrics
         self._stuck = StuckRows(
-            clock=clock, tell=lambda row_id, error: _log.error("mail_stuck", id=row_id, error=error)
+            clock=clock, tell=lambda row_id, error: _log.error("mail_stuck", mail_id=row_id, error=error)
         )
         rounds = rounds or Rounds()
         tasks: list[tuple[float, Callable[[], None]]] = [

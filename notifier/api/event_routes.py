@@ -68,5 +68,7 @@ def resend_event(row_id: IdInPath, caller: AdminOf, parts: PartsOf) -> MailRow:
         if row_id in result.refused:
             raise Refusal(409, f"mail {row_id} is not sent again: {result.refused[row_id]}")
         new = event_log.get(connection, result.created[row_id], customer_ids=caller.customer_ids)
-    log.info("mail_resent", id=row_id, new_id=new.id, customer_id=new.customer_id, by=caller.username)
+    log.info(
+        "mail_resent", mail_id=row_id, new_mail_id=new.id, customer_id=new.customer_id, by=caller.username
+    )
     return shown(new)

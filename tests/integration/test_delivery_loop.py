@@ -833,7 +833,7 @@ def test_a_mail_that_cannot_be_claimed_keeps_neither_its_customer_s_nor_others_w
         bench.stopping.set()
         assert senders.join(10)
     assert bench.rows() == [FREE, SENT, SENT, SENT, SENT]
-    assert [(line["event"], line["id"]) for line in logs if line["log_level"] == "error"] == [
+    assert [(line["event"], line["mail_id"]) for line in logs if line["log_level"] == "error"] == [
         ("mail_stuck", stuck)
     ]
     assert [line["event"] for line in logs if line["log_level"] == "warning"] == []

@@ -189,7 +189,7 @@ def test_the_sweeper_tells_a_stuck_row_once_and_stays_ready(
         stopping.set()
         wait_until(lambda: not sweeper.alive, what="its end")
     stuck = [line for line in logs if line["log_level"] == "error"]
-    assert [(line["event"], line["id"]) for line in stuck] == [("mail_stuck", ids[0])]
+    assert [(line["event"], line["mail_id"]) for line in stuck] == [("mail_stuck", ids[0])]
 
 
 @pytest.mark.parametrize("state", ["57P03", "53100", "40P01", "57014"])

@@ -113,7 +113,7 @@ def test_what_cannot_be_claimed_is_told_by_its_mail_or_else_by_its_customer() ->
     nothing: Any = None
     with capture_logs() as logs:
         Senders._pass_over(nothing, Database(), fault)  # type: ignore[arg-type]
-    assert [(line["event"], line.get("id"), line["customer_id"], line["error"]) for line in logs] == [
+    assert [(line["event"], line.get("mail_id"), line["customer_id"], line["error"]) for line in logs] == [
         ("mail_stuck", 5, 7, "damaged"),
         ("customer_put_off", None, 7, "too late (55P03)"),
     ]
