@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from notifier.rendering import job_story
+from notifier.rendering import job_headlines
 from notifier.rendering.cleaning import one_line, words
 from notifier.rendering.telling import count, lines_of, mark, part, reading, said, sentence, text
 
@@ -75,7 +75,7 @@ def facts(t: Telling, result: Mapping[str, object], job: Mapping[str, object]) -
         (t.gettext("Site"), text(device, "site")),
         (t.gettext("Platform"), platform),
         (t.gettext("Checked"), t.moment(result.get("detected_at"))),
-        (t.gettext("Job"), job_story.title(job) if job else ""),
+        (t.gettext("Job"), job_headlines.title(job) if job else ""),
     )
     return first, rest
 

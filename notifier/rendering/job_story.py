@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from notifier.rendering.cleaning import cut, lines, one_line, words
+from notifier.rendering.job_headlines import title
+from notifier.rendering.job_results import counts, outcome, result_of, says
 from notifier.rendering.language import duration
 from notifier.rendering.telling import (
     LIST_LIMIT,
@@ -28,130 +30,6 @@ if TYPE_CHECKING:
 ERROR_LINES = 25
 ERROR_CHARACTERS = 2000
 _BRIEF = (6, 240)  # lines and characters of an error that leaves the button on the first screen of a phone
-_RESULTS = {
-    **dict.fromkeys(("failed", "failure", "error"), "failed"),
-    **dict.fromkeys(("success", "succeeded", "ok", "done"), "done"),
-}
-
-
-def title(job: Mapping[str, object]) -> str:
-    """Return the job's type and number: `Config backup #4812`."""
-    return f"{words(str(job['type']))} #{job['id']}"
-
-
-def counts(job: Mapping[str, object]) -> tuple[int | None, int | None, int | None]:
-    """Return how many devices there were, were done, and failed; None for what cannot be known."""
-    targets = part(job, "targets")
-    total, done, failed = count(targets, "total"), count(targets, "succeeded"), count(targets, "failed")
-    if total is None and done is not None and failed is not None:
-        total = done + failed
-    if total is not None and done is None and failed is not None and failed <= total:
-        done = total - failed
-    if total is not None and failed is None and done is not None and done <= total:
-        failed = total - done
-    return total, done, failed
-
-
-def outcome(event_type: str, job: Mapping[str, object]) -> object:
-    """Return the status of a job; a backup that lacks devices is partial, whatever the event calls it."""
-    status = job.get("status")
-    if event_type == "scheduled_backup_complete" and status == "success":
-        total, done, failed = counts(job)
-        if failed or (total is not None and done is not None and done < total):
-            return "partial"
-    return status
-
-
-def headline(t: Telling, event_type: str, job: Mapping[str, object]) -> str:
-    """Return the result as one sentence."""
-    total, done, failed = counts(job)
-    status = outcome(event_type, job)
-    name = title(job)
-    if event_type == "scheduled_backup_complete":
-        return _backup_headline(t, name, status, total, done)
-    if status == "partial":
-        return _partial_headline(t, name, total, done, failed)
-    if status == "failed":
-        return _failed_headline(t, job, name, total, failed)
-    if total and (done is None or done >= total):
-        return t.ngettext(
-            "%(job)s finished on %(n)s device", "%(job)s finished on all %(n)s devices", total, job=name
-        )
-    if total and done is not None:
-        return t.ngettext(
-            "%(job)s finished on %(done)s of %(n)s device",
-            "%(job)s finished on %(done)s of %(n)s devices",
-            total,
-            job=name,
-            done=t.language.number(done),
-        )
-    return t.gettext("%(job)s finished", job=name)
-
-
-def _failed_headline(
-    t: Telling, job: Mapping[str, object], name: str, total: int | None, failed: int | None
-) -> str:
-    broken = [device for device in parts(job, "devices") if _result(device) == "failed"]
-    if len(broken) == 1 and _says(broken[0], "hostname") and (failed or total or 1) == 1:
-        return t.gettext("%(job)s failed on %(device)s", job=name, device=text(broken[0], "hostname"))
-    if total and failed is not None and 0 < failed < total:
-        return t.ngettext(
-            "%(job)s failed on %(failed)s of %(n)s device",
-            "%(job)s failed on %(failed)s of %(n)s devices",
-            total,
-            job=name,
-            failed=t.language.number(failed),
-        )
-    if total and failed is not None and failed >= total:
-        return t.ngettext(
-            "%(job)s failed on %(n)s device", "%(job)s failed on all %(n)s devices", total, job=name
-        )
-    return t.gettext("%(job)s failed", job=name)
-
-
-def _partial_headline(t: Telling, name: str, total: int | None, done: int | None, failed: int | None) -> str:
-    if total and done is not None and failed is not None:
-        return t.ngettext(
-            "%(done)s of %(n)s device done, %(failed)s failed",
-            "%(done)s of %(n)s devices done, %(failed)s failed",
-            total,
-            done=t.language.number(done),
-            failed=t.language.number(failed),
-        )
-    if failed:
-        return t.ngettext(
-            "%(job)s failed on %(n)s device, the others are done",
-            "%(job)s failed on %(n)s devices, the others are done",
-            failed,
-            job=name,
-        )
-    return t.gettext("%(job)s is only partly done", job=name)
-
-
-def _backup_headline(t: Telling, name: str, status: object, total: int | None, done: int | None) -> str:
-    if status == "failed" and total and done is not None:
-        return t.ngettext(
-            "%(job)s failed: %(done)s of %(n)s device saved",
-            "%(job)s failed: %(done)s of %(n)s devices saved",
-            total,
-            job=name,
-            done=t.language.number(done),
-        )
-    if status == "failed":
-        return t.gettext("%(job)s failed", job=name)
-    if total and done is not None and done < total:
-        return t.ngettext(
-            "%(job)s saved %(done)s of %(n)s device",
-            "%(job)s saved %(done)s of %(n)s devices",
-            total,
-            job=name,
-            done=t.language.number(done),
-        )
-    if total and status == "success":
-        return t.ngettext("%(job)s saved %(n)s device", "%(job)s saved all %(n)s devices", total, job=name)
-    if status == "partial":
-        return t.gettext("%(job)s saved only some of the devices", job=name)
-    return t.gettext("%(job)s is complete", job=name)
 
 
 def preheader(t: Telling, event_type: str, job: Mapping[str, object]) -> str:
@@ -181,7 +59,7 @@ def preheader(t: Telling, event_type: str, job: Mapping[str, object]) -> str:
 
 
 def _who_failed(t: Telling, job: Mapping[str, object]) -> str:
-    broken = [d for d in parts(job, "devices") if _result(d) == "failed" and _says(d, "hostname")]
+    broken = [d for d in parts(job, "devices") if result_of(d) == "failed" and says(d, "hostname")]
     failed = counts(job)[2] or len(broken)
     names = [text(device, "hostname", 40) for device in broken[:3]]
     if not failed:
@@ -290,7 +168,7 @@ def devices(t: Telling, job: Mapping[str, object], *, only: str | None) -> dict[
 
     `only` is the one result to list, or None for all of them.
     """
-    listed = [(_result(device), device) for device in parts(job, "devices") if _says(device, "hostname")]
+    listed = [(result_of(device), device) for device in parts(job, "devices") if says(device, "hostname")]
     listed = [entry for entry in listed if only in (None, entry[0])]
     listed.sort(key=lambda entry: entry[0] != "failed")
     if not listed:
@@ -315,9 +193,17 @@ def _told(t: Telling, result: str, device: Mapping[str, object], only: str | Non
     return name, "", reason or _word(t, result, device)
 
 
+def _word(t: Telling, result: str, device: Mapping[str, object]) -> str:
+    if result == "failed":
+        return t.pgettext("device", "Failed")
+    if result == "done":
+        return t.pgettext("device", "Done")
+    return words(text(device, "status", 24))
+
+
 def notes(t: Telling, job: Mapping[str, object]) -> dict[str, object] | None:
     """Return the devices of a successful job that have something to say."""
-    speaking = [device for device in parts(job, "devices") if _says(device, "message")]
+    speaking = [device for device in parts(job, "devices") if says(device, "message")]
     table = devices(t, {"id": job.get("id"), "devices": speaking}, only=None)
     return {**table, "column": t.gettext("Note")} if table else None
 
@@ -337,26 +223,3 @@ def actions(t: Telling, event_type: str, job: Mapping[str, object]) -> tuple[Lin
     if event_type == "job_success":
         return (t.gettext("Open job #%(number)s", number=job["id"]), url), []
     return (t.gettext("Open the job log"), url), []
-
-
-def _result(device: Mapping[str, object]) -> str:
-    status = device.get("status")
-    return (
-        (_RESULTS.get(status.strip().lower()) or text(device, "status").lower())
-        if isinstance(status, str)
-        else ""
-    )
-
-
-def _says(device: Mapping[str, object], key: str) -> bool:
-    """Tell whether a field has a text, without the cost of cleaning it: a job may list thousands of devices."""
-    value = device.get(key)
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _word(t: Telling, result: str, device: Mapping[str, object]) -> str:
-    if result == "failed":
-        return t.pgettext("device", "Failed")
-    if result == "done":
-        return t.pgettext("device", "Done")
-    return words(text(device, "status", 24))

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from notifier.domain.bodies import REASON_PLACEHOLDER, UNSUBSCRIBE_PLACEHOLDER
-from notifier.rendering import compliance_story, job_story, subjects
+from notifier.rendering import compliance_story, job_headlines, job_results, job_story, subjects
 from notifier.rendering.cleaning import one_line
 from notifier.rendering.states import TOPICS, state_of
 from notifier.rendering.telling import Telling, mark, part, said
@@ -51,7 +51,7 @@ class ServerFacts:
 def event_state(document: Mapping[str, object]) -> State:
     """Return the state of an event's mail."""
     event_type = event_type_of(document)
-    return state_of(event_type, job_story.outcome(event_type, part(part(document, "data"), "job")))
+    return state_of(event_type, job_results.outcome(event_type, part(part(document, "data"), "job")))
 
 
 def event_type_of(document: Mapping[str, object]) -> EventType:
@@ -197,8 +197,8 @@ def _job(
     t: Telling, event_type: EventType, job: Mapping[str, object], *, for_own_templates: bool
 ) -> dict[str, object]:
     button, links = job_story.actions(t, event_type, job)
-    total, done, _ = job_story.counts(job)
-    headline = job_story.headline(t, event_type, job)
+    total, done, _ = job_results.counts(job)
+    headline = job_headlines.headline(t, event_type, job)
     facts, more = job_story.facts(t, event_type, job, headline=headline)
     return {
         "headline": headline,
@@ -249,7 +249,7 @@ def _in_english(english: Telling, document: Mapping[str, object], *, unsubscribe
             "with the links above."
         )
     status = event_state(document).label
-    parts = [f"In English: {status}.", f"{job_story.headline(english, event_type, job)}."]
+    parts = [f"In English: {status}.", f"{job_headlines.headline(english, event_type, job)}."]
     if job.get("status") == "failed":
         parts.append("The reason is above.")
     parts.append(f"{choice} the notification settings for {topic} with the links above.")

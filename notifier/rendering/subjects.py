@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from notifier.domain.headers import clean_header
-from notifier.rendering import job_story
+from notifier.rendering import job_results
 from notifier.rendering.cleaning import clean, words
 from notifier.rendering.compliance_story import device_name, policy_name
 from notifier.rendering.telling import part
@@ -30,7 +30,7 @@ PLACEHOLDERS = frozenset(
 
 def tag(state: State, job: Mapping[str, object]) -> str:
     """Return the words in brackets, with the counts of a partial success."""
-    total, done, _ = job_story.counts(job)
+    total, done, _ = job_results.counts(job)
     if state.colour != "partial" or total is None or done is None:
         return state.tag
     counted = f"{state.tag} {done}/{total}"

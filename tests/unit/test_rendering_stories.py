@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier import resources
-from notifier.rendering import compliance_story, job_story, language, story, subjects, telling
+from notifier.rendering import (
+    compliance_story,
+    job_headlines,
+    job_results,
+    job_story,
+    language,
+    story,
+    subjects,
+    telling,
+)
 from notifier.rendering.site import Customer, Site
 from notifier.rendering.states import state_of
 from notifier.rendering.telling import Telling
@@ -41,7 +50,7 @@ def job(status: str, **more: object) -> dict[str, object]:
 
 
 def facts_of(event_type: EventType, event: dict[str, object]) -> tuple[list[Row], list[Row]]:
-    headline = job_story.headline(TELLING, event_type, event)
+    headline = job_headlines.headline(TELLING, event_type, event)
     return job_story.facts(TELLING, event_type, event, headline=headline)
 
 
@@ -115,7 +124,7 @@ def targets(total: int | None, done: int | None, failed: int | None) -> dict[str
 def test_the_headline_is_the_result_as_a_sentence(
     event_type: str, event: dict[str, object], said: str
 ) -> None:
-    assert job_story.headline(TELLING, event_type, event) == said
+    assert job_headlines.headline(TELLING, event_type, event) == said
 
 
 @pytest.mark.parametrize(
@@ -301,8 +310,8 @@ def test_a_backup_that_lacks_devices_is_partial_whatever_the_event_calls_it(
 ) -> None:
     """Nobody may rely on a backup that is not there."""
     event = job("success", **counted)
-    assert job_story.outcome("scheduled_backup_complete", event) == status
-    assert job_story.outcome("job_success", event) == "success"
+    assert job_results.outcome("scheduled_backup_complete", event) == status
+    assert job_results.outcome("job_success", event) == "success"
 
 
 @pytest.mark.parametrize(
