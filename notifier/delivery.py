@@ -4,8 +4,8 @@
                │         │          │         │        │
                └─────────┴──────────┴─────────┴────────┴──► every result is a verdict in the ledger
 
-A claim may take more mails than are stamped at once. Then from compose to send it goes round: each stamp also records
-what became of the mails before.
+A claim (`claiming.py`) may take more mails than are stamped at once. Then from compose to send it goes round: each
+stamp also records what became of the mails before.
 
 No transaction is open while an SMTP server is spoken to. Whatever goes wrong, each claimed row gets a verdict: a mail
 that did not get its turn is released and due at once.
@@ -13,7 +13,6 @@ that did not get its turn is released and due at once.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
@@ -27,13 +26,12 @@ from notifier.domain.errors import SmtpFault
 from notifier.domain.vocabulary import FaultCause, Phase
 from notifier.ledger import Ledger, not_started
 from notifier.log import together, write_kept
-from notifier.store import claims, smtp_configs
+from notifier.store import smtp_configs
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Sequence
     from datetime import datetime
-    from uuid import UUID
 
     from notifier.breaker_reports import BreakerRules
     from notifier.carriers import Carrier, Carriers
@@ -50,10 +48,7 @@ if TYPE_CHECKING:
     from notifier.tracing import Tracer
     from notifier.waits import Waits
 
-CLAIM_ROWS = 32
 STAMP_ROWS = 16  # what a dying process may have sent and not written down, so that others send it again
-# A row may wait for its stamp behind a mail that takes nearly a whole lease.
-_LEASES_OF_A_CLAIM = 1.5
 # Seconds in the making of mails after which what was sent before is written down before more are made.
 _LONG_IN_THE_MAKING = 0.1
 _OUT_OF_DESCRIPTORS = (
@@ -77,11 +72,9 @@ _log = structlog.get_logger(__name__)
 class DeliveryRules:
     """The [delivery] keys the loop needs; times in seconds. message: for one mail from its stamp; setup: to connect."""
 
-    worker: str
     lease: float
     message: float
     setup: float
-    connections: int
     retry: RetryPolicy
     breaker: BreakerRules
 
@@ -128,32 +121,6 @@ class Delivery:
         self._stopping = stopping
         self._attempts = Attempts(metrics=metrics, tracer=tracer, now=now)
         self._breakers = BreakerReports(rules.breaker, chance)
-
-    # -- the way of a batch ------------------------------------------------------------------------------------
-
-    def claim(self, database: OwnConnection, token: UUID, *, unproven: bool) -> Batch | None:
-        """Take the lane that waited longest; None when there is none to be had.
-
-        Raises DatabaseUnavailable, and LaneFault when that lane's rows cannot be claimed.
-        """
-        batch = database.run(
-            claims.claim,
-            token=token,
-            worker=self._rules.worker,
-            lease=self._rules.lease * _LEASES_OF_A_CLAIM,
-            limit=CLAIM_ROWS,
-            connections=self._rules.connections,
-            unproven=unproven,
-            alone=self._rules.retry.on_ambiguous == "fail",
-            slow=self.slow_servers(),
-        )
-        self._metrics.claimed(len(batch.mails) if batch else 0)
-        return batch
-
-    def slow_servers(self) -> str:
-        """Return batch sizes of slow servers, and 0 for those that hang, as `claims.claim` takes it."""
-        sizes = self._pace.small_batches(STAMP_ROWS) | dict.fromkeys(map(str, self._waits.unreachable()), 0)
-        return json.dumps(sizes)
 
     def deliver(
         self, database: OwnConnection, batch: Batch, claimed_at: float, *, share: Callable[[], None]

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from notifier.delivery import CLAIM_ROWS
 from notifier.domain.errors import DatabaseUnavailable, LaneFault
-from notifier.store import claims
 from notifier.store.engine import OwnConnection
 
 if TYPE_CHECKING:
@@ -18,12 +16,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Engine
 
+    from notifier.claiming import Claimer
     from notifier.congestion import Congestion
     from notifier.delivery import Delivery
     from notifier.metrics import Metrics
     from notifier.waits import Waits
 
-_LANE_LOCKED_PAUSE = 0.003  # seconds; another claim holds the lane for about as long
 _DATABASE_PAUSES = (0.1, 0.25, 0.5, 1.0, 2.0)
 SPARES_PER_SENDER = 4
 
@@ -103,8 +101,8 @@ class Senders:
         *,
         count: int,
         engine: Engine,
+        claimer: Claimer,
         delivery: Delivery,
-        connections: int,
         waits: Waits,
         congestion: Congestion,
         metrics: Metrics,
@@ -113,8 +111,8 @@ class Senders:
         stopping: threading.Event,
     ) -> None:
         self._engine = engine
+        self._claimer = claimer
         self._delivery = delivery
-        self._connections = connections
         self._waits = waits
         self._congestion = congestion
         self._metrics = metrics
@@ -222,12 +220,12 @@ class Senders:
         try:
             claimed_at = self._clock()
             try:
-                batch = self._claim(database, token, unproven=unproven)
+                batch = self._claimer.claim(database, token, unproven=unproven)
             except LaneFault as fault:
-                self._pass_over(database, fault)
+                self._claimer.pass_over(database, fault)
                 return True
             if batch is None:
-                return self._lane_was_locked(database, unproven=unproven)
+                return self._claimer.lane_was_locked(database, unproven=unproven)
             if batch.proven and unproven:
                 unproven = self._leave_slot()
             self._delivery.deliver(database, batch, claimed_at, share=self.wake)
@@ -242,38 +240,3 @@ class Senders:
         if self._unproven.give_back():
             self.wake()
         return False
-
-    def _claim(self, database: OwnConnection, token: UUID, *, unproven: bool) -> claims.Batch | None:
-        try:
-            return self._delivery.claim(database, token, unproven=unproven)
-        except DatabaseUnavailable:
-            # The claim may be committed although its answer was lost: give the rows back rather than let them wait
-            # half a minute for the silence to be noticed.
-            self._give_back(database, token)
-            raise
-
-    def _pass_over(self, database: OwnConnection, fault: LaneFault) -> None:
-        """Have what cannot be claimed left out, so that the customer's other mails leave, and nobody else waits."""
-        for row_id, error in database.run(claims.pass_over, fault, limit=CLAIM_ROWS):
-            if row_id is None:
-                _log.error("customer_put_off", customer_id=fault.customer_id, error=error)
-            else:
-                _log.error("mail_stuck", mail_id=row_id, customer_id=fault.customer_id, error=error)
-
-    def _give_back(self, database: OwnConnection, token: UUID) -> None:
-        for pause in _DATABASE_PAUSES:
-            try:
-                database.run(claims.release, token=token)
-            except DatabaseUnavailable:
-                self._stopping.wait(pause)
-            else:
-                return
-
-    def _lane_was_locked(self, database: OwnConnection, *, unproven: bool) -> bool:
-        """Tell whether to look again at once: a lane that another claim held for a moment looks like an empty one."""
-        slow = self._delivery.slow_servers()
-        if not database.run(claims.claimable, connections=self._connections, unproven=unproven, slow=slow):
-            return False
-        self._metrics.claim_locked()
-        self._stopping.wait(_LANE_LOCKED_PAUSE)
-        return True

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from notifier.breaker_reports import BreakerRules
 from notifier.broker.topology import Topology
+from notifier.claiming import ClaimRules
 from notifier.delivery import DeliveryRules
 from notifier.domain.errors import ConfigurationError
 from notifier.domain.outcomes import RetryPolicy
@@ -89,15 +90,24 @@ def retry_policy(settings: Settings) -> RetryPolicy:
     )
 
 
-def delivery_rules(settings: Settings, *, worker: str) -> DeliveryRules:
-    """Return the keys of the delivery loop; worker names this process in the log rows it holds."""
+def claim_rules(settings: Settings, *, worker: str) -> ClaimRules:
+    """Return the keys of a claim; worker names this process in the log rows it holds."""
+    section = settings.delivery
+    return ClaimRules(
+        worker=worker,
+        lease=section.lease,
+        connections=section.connections_per_customer,
+        alone=section.on_ambiguous == "fail",
+    )
+
+
+def delivery_rules(settings: Settings) -> DeliveryRules:
+    """Return the keys of the delivery loop."""
     section, limits = settings.delivery, deadlines(settings)
     return DeliveryRules(
-        worker=worker,
         lease=section.lease,
         message=limits.message,
         setup=limits.setup,
-        connections=section.connections_per_customer,
         retry=retry_policy(settings),
         breaker=BreakerRules(
             initial=section.breaker_initial,

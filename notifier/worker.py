@@ -18,6 +18,7 @@ from notifier import memory, start_checks, wiring
 from notifier.broker.consumer import Consumer, ConsumerState
 from notifier.broker.dead_letters import open_dead_letters
 from notifier.carriers import Carriers
+from notifier.claiming import Claimer
 from notifier.composing import Composer
 from notifier.congestion import Congestion
 from notifier.delivery import Delivery
@@ -100,9 +101,9 @@ class Worker:
             deadlines=wiring.deadlines(settings),
             on_certificate=self._metrics.certificate_seen,
         )
-        waits, congestion = Waits(time.monotonic), Congestion()
+        pace, waits, congestion = Pace(), Waits(time.monotonic), Congestion()
         delivery = Delivery(
-            rules=wiring.delivery_rules(settings, worker=name[:200]),
+            rules=wiring.delivery_rules(settings),
             routes=Routes(
                 default=wiring.default_server(settings),
                 box=wiring.secret_box(settings),
@@ -119,7 +120,7 @@ class Worker:
                 pool=self._pool,
                 transport=transport(settings.smtp.transport, file_path=settings.smtp.file_path),
             ),
-            pace=Pace(),
+            pace=pace,
             waits=waits,
             congestion=congestion,
             metrics=self._metrics,
@@ -134,8 +135,14 @@ class Worker:
         self._senders = Senders(
             count=section.senders,
             engine=self._engine,
+            claimer=Claimer(
+                rules=wiring.claim_rules(settings, worker=name[:200]),
+                pace=pace,
+                waits=waits,
+                metrics=self._metrics,
+                stopping=self._stopping,
+            ),
             delivery=delivery,
-            connections=section.connections_per_customer,
             waits=waits,
             congestion=congestion,
             metrics=self._metrics,

@@ -15,10 +15,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from notifier.breaker_reports import BreakerRules
+from notifier.claiming import CLAIM_ROWS, Claimer, ClaimRules
 from notifier.composing import Composed
 from notifier.congestion import Congestion
 from notifier.crashpoints import Crashpoint
-from notifier.delivery import CLAIM_ROWS, STAMP_ROWS, START_WINDOW, Delivery, DeliveryRules
+from notifier.delivery import STAMP_ROWS, START_WINDOW, Delivery, DeliveryRules
 from notifier.domain.errors import DatabaseUnavailable, RowsUnavailable, SmtpFault
 from notifier.domain.outcomes import Reply, RetryPolicy
 from notifier.domain.servers import DEFAULT_SERVER_ID, SmtpServer
@@ -209,13 +210,19 @@ class Bench:
         self.pace = Pace()
         self.waits = Waits(self.clock)
         self.queue = 0.0  # seconds in which a thread gets the interpreter back
+        metrics = Metrics(version="test")
+        self.claimer = Claimer(
+            rules=ClaimRules(worker="test", lease=480, connections=4, alone=POLICY.on_ambiguous == "fail"),
+            pace=self.pace,
+            waits=self.waits,
+            metrics=metrics,
+            stopping=self.stopping,
+        )
         self.delivery = Delivery(
             rules=DeliveryRules(
-                worker="test",
                 lease=480,
                 message=420,
                 setup=120,
-                connections=4,
                 retry=POLICY,
                 breaker=BreakerRules(
                     initial=30, maximum=900, config_initial=300, config_maximum=3600, jitter=0
@@ -227,7 +234,7 @@ class Bench:
             pace=self.pace,
             waits=self.waits,
             congestion=Congestion(self.clock, self._queue),
-            metrics=Metrics(version="test"),
+            metrics=metrics,
             tracer=tracer or Tracer(),
             crashpoint=Crashpoint(),
             clock=self.clock,
@@ -256,7 +263,7 @@ class Bench:
 
     def turn(self) -> None:
         """Claim and deliver one batch."""
-        batch = self.delivery.claim(self.database, uuid4(), unproven=True)
+        batch = self.claimer.claim(self.database, uuid4(), unproven=True)
         assert batch is not None
         self.delivery.deliver(self.database, batch, self.clock.now, share=self._share)
 
@@ -492,7 +499,7 @@ def test_a_server_out_of_reach_costs_no_attempt_and_three_times_opens_its_breake
         bench.turn()
     assert bench.rows() == [FREE]
     assert bench.value("SELECT open_until > now() FROM smtp_breakers WHERE server_id = 0") is True
-    assert bench.delivery.claim(bench.database, uuid4(), unproven=True) is None
+    assert bench.claimer.claim(bench.database, uuid4(), unproven=True) is None
 
 
 def test_the_log_names_no_time_of_the_next_try_where_the_breaker_decides(bench: Bench) -> None:
@@ -682,7 +689,7 @@ def test_a_stop_ends_the_making_of_mails(bench: Bench) -> None:
 def test_mails_behind_one_that_takes_nearly_a_lease_are_still_held(bench: Bench) -> None:
     """Connecting takes its time before, too; a sweep must not take their worker for lost meanwhile."""
     bench.mails(1)
-    bench.delivery.claim(bench.database, uuid4(), unproven=True)
+    bench.claimer.claim(bench.database, uuid4(), unproven=True)
     held = bench.value("SELECT extract(epoch FROM lease_until - now())::float8 FROM notification_events")
     assert held == pytest.approx(1.5 * 480, abs=10)
 
@@ -768,7 +775,7 @@ def test_the_other_thread_is_woken_before_mails_are_made(bench: Bench) -> None:
 def test_a_batch_that_was_taken_back_meanwhile_is_not_sent(bench: Bench) -> None:
     """F11: the zombie changes no row and sends no mail."""
     bench.mails(2)
-    batch = bench.delivery.claim(bench.database, uuid4(), unproven=True)
+    batch = bench.claimer.claim(bench.database, uuid4(), unproven=True)
     assert batch is not None
     bench.connection.exec_driver_sql(
         "UPDATE notification_events SET lock_token = NULL, lease_until = NULL, locked_by = NULL"
@@ -818,8 +825,8 @@ def test_a_mail_that_cannot_be_claimed_keeps_neither_its_customer_s_nor_others_w
     senders = Senders(
         count=1,
         engine=engine,
+        claimer=bench.claimer,
         delivery=bench.delivery,
-        connections=4,
         waits=bench.waits,
         congestion=Congestion(bench.clock, bench._queue),
         metrics=Metrics(version="test"),

@@ -7,13 +7,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from structlog.testing import capture_logs
 
 from notifier.congestion import Congestion
-from notifier.delivery import CLAIM_ROWS
-from notifier.domain.errors import LaneFault
 from notifier.senders import Senders, UnprovenSlots, Wakeups
-from notifier.store import claims
 
 
 def test_a_token_given_before_the_wait_is_not_lost() -> None:
@@ -87,8 +83,8 @@ def test_new_mails_wake_a_sender_and_give_way_to_it_unless_it_would_only_queue(
     senders = Senders(
         count=1,
         engine=nothing,
+        claimer=nothing,
         delivery=nothing,
-        connections=4,
         waits=nothing,
         congestion=Congestion(let_go=lambda: done.append("gave way")),
         metrics=nothing,
@@ -101,19 +97,3 @@ def test_new_mails_wake_a_sender_and_give_way_to_it_unless_it_would_only_queue(
     monkeypatch.setattr(senders, "wake", lambda: done.append("woke"))
     senders.new_mails()
     assert done == ["woke", "gave way"] * woken
-
-
-def test_what_cannot_be_claimed_is_told_by_its_mail_or_else_by_its_customer() -> None:
-    class Database:
-        def run(self, function: object, fault: LaneFault, *, limit: int) -> list[tuple[int | None, str]]:
-            assert (function, limit) == (claims.pass_over, CLAIM_ROWS)
-            return [(5, "damaged"), (None, str(fault))]
-
-    fault = LaneFault("too late (55P03)", customer_id=7, seen="-infinity", timed_out=True)
-    nothing: Any = None
-    with capture_logs() as logs:
-        Senders._pass_over(nothing, Database(), fault)  # type: ignore[arg-type]
-    assert [(line["event"], line.get("mail_id"), line["customer_id"], line["error"]) for line in logs] == [
-        ("mail_stuck", 5, 7, "damaged"),
-        ("customer_put_off", None, 7, "too late (55P03)"),
-    ]
