@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from notifier import wiring
-from notifier.domain.errors import ConfigurationError, SecretUnreadable
+from notifier.domain.errors import SecretUnreadable
 from notifier.store import breakers, migrations, smtp_configs
 from notifier.store.first_connection import first_connection
 
@@ -27,9 +27,7 @@ def check_database(engine: Engine, settings: Settings) -> None:
     Raises as `first_connection`, and ConfigurationError for a schema that does not fit.
     """
     with first_connection(engine) as connection, connection.begin():
-        problems = migrations.schema_state(connection).problems
-        if problems:
-            raise ConfigurationError(problems)
+        migrations.check_schema(connection)
         if breakers.adopt_default(connection, wiring.default_server_hash(settings)):
             _log.info("default_server_changed")
         _warn_of_passwords(connection, settings)

@@ -125,9 +125,7 @@ def limited_engine(settings: Settings) -> Iterator[Engine]:
     engine = make_engine(url, application="notifier api", pool_size=THREADS)
     try:
         with first_connection(engine) as connection:
-            problems = migrations.schema_state(connection).problems
-        if problems:
-            raise ConfigurationError(problems)
+            migrations.check_schema(connection)
         enforced = scope.in_force(engine)
         if not enforced:
             cure = "apply roles.sql (notifier init-db --roles) and GRANT notifier_api to the login"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from notifier.domain.errors import ConfigurationError, RightMissing
+from notifier.domain.errors import RightMissing
 from notifier.store import migrations
 from notifier.store.engine import make_engine
 from notifier.store.first_connection import first_connection
@@ -38,9 +38,8 @@ def engine(
     )
     try:
         with first_connection(made) as connection:
-            problems = migrations.schema_state(connection).problems if checked else ()
-        if problems:
-            raise ConfigurationError(problems)
+            if checked:
+                migrations.check_schema(connection)
         yield made
     except RightMissing as exc:
         cure = f"this login may not; use one that {login} (roles.sql)"

@@ -145,6 +145,13 @@ def schema_state(connection: Connection, *, needed: int = SCHEMA_VERSION) -> Sch
     return SchemaState(version=version, minimum_release=minimum, problems=problems)
 
 
+def check_schema(connection: Connection) -> None:
+    """Raise ConfigurationError, with the cure, for a schema that this release cannot work with."""
+    problems = schema_state(connection).problems
+    if problems:
+        raise ConfigurationError(problems)
+
+
 def _mismatch(version: int, minimum: int, needed: int) -> tuple[str, ...]:
     if version < needed:
         cure = "upgrade it with: notifier init-db"
