@@ -15,6 +15,7 @@ from notifier.domain.identifiers import message_id
 from notifier.domain.recipients import decide, select
 from notifier.domain.servers import DEFAULT_SERVER_ID, SmtpServer
 from notifier.rendering.site import Customer
+from notifier.routes import server_of
 from notifier.store import audience, people, smtp_configs
 from notifier.store.claims import Batch, Mail
 
@@ -142,20 +143,7 @@ def _recipient(
 def _sender(connection: Connection, customer_id: int) -> SmtpServer | None:
     """Return the customer's own server as a sender: no password is needed to look."""
     stored = smtp_configs.of_customer(connection, customer_id)
-    if stored is None:
-        return None
-    return SmtpServer(
-        server_id=stored.server_id,
-        version=stored.version,
-        host=stored.host,
-        port=stored.port,
-        use_tls=stored.use_tls,
-        use_ssl=stored.use_ssl,
-        username=None,
-        password=None,
-        from_email=stored.from_email,
-        reply_to_email=stored.reply_to_email,
-    )
+    return None if stored is None else server_of(stored, password=None)
 
 
 def _sample_sender() -> SmtpServer:

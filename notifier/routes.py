@@ -88,6 +88,11 @@ def usable_server(
             cause = FaultCause.SECRET_UNREADABLE
             raise SmtpFault(phase=Phase.PREPARE, cause=cause, detail=str(exc)) from exc
         learn_secret(password)
+    return server_of(stored, password=password)
+
+
+def server_of(stored: StoredServer, *, password: str | None) -> SmtpServer:
+    """Return a customer's server as it is spoken to; without a password, as it is looked at."""
     return SmtpServer(
         server_id=stored.server_id,
         version=stored.version,
