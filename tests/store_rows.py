@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import time
 from typing import TYPE_CHECKING
 
 from notifier.store import inbox
-from notifier.store.stuck_rows import StuckRows
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -135,9 +133,24 @@ def wake(connection: Connection, customer: int) -> None:
     )
 
 
-def stuck_rows() -> StuckRows:
-    """As a sweeper has them when it starts."""
-    return StuckRows(clock=time.monotonic, tell=lambda _id, _reason: None)
+def customer_with(connection: Connection, mails: int, *, own_server: bool = True, proven: bool = True) -> int:
+    """A customer with due mails and, unless told otherwise, a proven server of its own."""
+    customer = add_customer(connection)
+    if own_server:
+        connection.exec_driver_sql(
+            "INSERT INTO smtp_configs (customer_id, host, from_email) VALUES (%(c)s, 'mail.example', 'a@b.example')",
+            {"c": customer},
+        )
+    connection.exec_driver_sql(
+        "UPDATE smtp_breakers SET proven = %(p)s WHERE server_id ="
+        " coalesce((SELECT id FROM smtp_configs WHERE customer_id = %(c)s), 0)",
+        {"c": customer, "p": proven},
+    )
+    event = add_event(connection, customer)
+    for _ in range(mails):
+        add_mail(connection, customer, event)
+    wake(connection, customer)
+    return customer
 
 
 _SPOIL = """

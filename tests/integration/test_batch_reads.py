@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from notifier.domain.outcomes import Reply, Settlement
-from notifier.store import claims, sweep
-from tests.integration.test_claim_fairness import claim, customer_with
-from tests.store_rows import number, stuck_rows
+from notifier.store import claims
+from tests.store_rows import customer_with, number
+from tests.store_work import SENT, claim, take_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,17 +38,7 @@ def _stamp(connection: Connection, batch: claims.Batch) -> None:
 
 
 def _record(connection: Connection, batch: claims.Batch) -> None:
-    sent = Settlement(
-        status="sent",
-        failure_reason=None,
-        delay=None,
-        attempt_kept=True,
-        ambiguous=False,
-        expiry_reason=None,
-        message=None,
-        reply=Reply(code=250, enhanced="2.0.0", text="Ok"),
-    )
-    settlements = {mail.id: sent for mail in batch.mails}
+    settlements = {mail.id: SENT for mail in batch.mails}
     found = claims.record(connection, token=batch.token, settlements=settlements, notes={})
     assert found == frozenset(settlements)
 
@@ -63,14 +52,7 @@ def _take_back(connection: Connection, batch: claims.Batch) -> None:
         "UPDATE delivery_batches SET alive_until = now() - interval '1 second' WHERE token = %(t)s",
         {"t": str(batch.token)},
     )
-    found = sweep.take_back(
-        connection,
-        max_attempts=5,
-        max_ambiguous=2,
-        ambiguous_delay=300,
-        fail_ambiguous=False,
-        stuck=stuck_rows(),
-    )
+    found = take_back(connection)
     assert found.unsent == len(batch.mails)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
 from notifier.store import claims, sweep
 from notifier.store.engine import OwnConnection
-from tests.store_rows import add_customer, add_event, add_mail, number, stuck_rows, wake
+from tests.store_rows import customer_with, number, wake
+from tests.store_work import claim, take_back
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -20,48 +21,6 @@ if TYPE_CHECKING:
 _WAITING = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 )
-
-
-def claim(
-    connection: Connection,
-    token: UUID | None = None,
-    *,
-    connections: int = 4,
-    unproven: bool = True,
-    alone: bool = False,
-    slow: str = "{}",
-) -> claims.Batch | None:
-    return claims.claim(
-        connection,
-        token=token or uuid4(),
-        worker="test",
-        lease=480,
-        limit=16,
-        connections=connections,
-        unproven=unproven,
-        alone=alone,
-        slow=slow,
-    )
-
-
-def customer_with(connection: Connection, mails: int, *, own_server: bool = True, proven: bool = True) -> int:
-    """A customer with due mails and, unless told otherwise, a proven server of its own."""
-    customer = add_customer(connection)
-    if own_server:
-        connection.exec_driver_sql(
-            "INSERT INTO smtp_configs (customer_id, host, from_email) VALUES (%(c)s, 'mail.example', 'a@b.example')",
-            {"c": customer},
-        )
-    connection.exec_driver_sql(
-        "UPDATE smtp_breakers SET proven = %(p)s WHERE server_id ="
-        " coalesce((SELECT id FROM smtp_configs WHERE customer_id = %(c)s), 0)",
-        {"c": customer, "p": proven},
-    )
-    event = add_event(connection, customer)
-    for _ in range(mails):
-        add_mail(connection, customer, event)
-    wake(connection, customer)
-    return customer
 
 
 def test_customers_take_turns_however_many_mails_one_has(connection: Connection) -> None:
@@ -236,7 +195,7 @@ def test_a_silent_worker_keeps_neither_its_connections_nor_the_mails_it_had_not_
     connection.exec_driver_sql("UPDATE delivery_batches SET alive_until = now() - interval '1 second'")
     another = claim(connection)
     assert another is not None
-    assert _take_back(connection).unsent == len(held)
+    assert take_back(connection).unsent == len(held)
     assert claims.stamp(connection, token=batch.token, ids=sorted(held), lease=480) == frozenset()
     free = "SELECT id FROM notification_events WHERE lock_token IS NULL"
     assert held <= set(connection.exec_driver_sql(free).scalars())
@@ -252,19 +211,8 @@ def test_a_worker_that_says_so_lives_however_long_it_takes(connection: Connectio
     claims.keep(connection, [batch.token])
     left = "SELECT extract(epoch FROM alive_until - now())::int FROM delivery_batches"
     assert number(connection, left) >= 29
-    assert _take_back(connection).unsent == 0
+    assert take_back(connection).unsent == 0
     assert claim(connection) is None
-
-
-def _take_back(connection: Connection) -> sweep.TakenBack:
-    return sweep.take_back(
-        connection,
-        max_attempts=5,
-        max_ambiguous=2,
-        ambiguous_delay=300,
-        fail_ambiguous=False,
-        stuck=stuck_rows(),
-    )
 
 
 def test_a_mail_whose_workers_vanish_is_tried_at_once_then_later_then_no_more(connection: Connection) -> None:
@@ -274,7 +222,7 @@ def test_a_mail_whose_workers_vanish_is_tried_at_once_then_later_then_no_more(co
     for _ in range(sweep.MAX_LOST_CLAIMS):
         assert claim(connection) is not None
         connection.exec_driver_sql("UPDATE notification_events SET lease_until = now() - interval '1 second'")
-        _take_back(connection)
+        take_back(connection)
         wait = "SELECT extract(epoch FROM next_attempt_at - now())::float8 FROM notification_events"
         waits.append(connection.exec_driver_sql(wait).scalar_one())
         connection.exec_driver_sql("UPDATE notification_events SET next_attempt_at = now()")

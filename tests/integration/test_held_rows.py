@@ -14,16 +14,8 @@ from notifier.broker.messages import BrokerMessage, Settle
 from notifier.domain.errors import RowsUnavailable
 from notifier.store import inbox, sweep
 from tests.integration.test_recipient_table import intake
-from tests.store_rows import (
-    add_customer,
-    add_event,
-    add_mail,
-    add_user,
-    new_event,
-    number,
-    stuck_rows,
-    wake,
-)
+from tests.store_rows import add_customer, add_event, add_mail, add_user, new_event, number, wake
+from tests.store_work import take_back
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,14 +78,7 @@ def test_lost_mails_are_taken_back_although_a_lane_is_held(engine: Engine, conne
             {"token": token, "mail": mail},
         )
     with held_lane(engine, customers[0]):
-        found = sweep.take_back(
-            connection,
-            max_attempts=5,
-            max_ambiguous=2,
-            ambiguous_delay=1.0,
-            fail_ambiguous=False,
-            stuck=stuck_rows(),
-        )
+        found = take_back(connection)
         assert found.unsent == 2
         assert due(connection) == customers[1:]
 

@@ -11,7 +11,6 @@ from cryptography.fernet import Fernet
 
 from notifier import resources
 from notifier.domain.errors import DatabaseUnavailable
-from notifier.domain.outcomes import Reply, Settlement
 from notifier.domain.preferences import PreferenceRequest
 from notifier.domain.recipients import Rules
 from notifier.domain.smtp_settings import SmtpChange
@@ -30,7 +29,8 @@ from notifier.store import (
     sweep,
 )
 from notifier.store.tables import metadata
-from tests.store_rows import add_customer, add_event, add_mail, add_user, number, stuck_rows
+from tests.store_rows import add_customer, add_event, add_mail, add_user, number
+from tests.store_work import SENT, claim, stuck_rows, take_back
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -167,43 +167,16 @@ def test_the_worker_can_do_its_whole_work(owned: Engine, customer: int) -> None:
             ],
         )
         token = uuid.uuid4()
-        batch = claims.claim(
-            connection,
-            token=token,
-            worker="w",
-            lease=60,
-            limit=16,
-            connections=4,
-            unproven=True,
-            alone=False,
-            slow="{}",
-        )
+        batch = claim(connection, token)
         assert batch is not None
         ids = [mail.id for mail in batch.mails]
         assert claims.stamp(connection, token=token, ids=ids, lease=60) == frozenset(ids)
-        sent = Settlement(
-            status="sent",
-            failure_reason=None,
-            delay=None,
-            attempt_kept=True,
-            ambiguous=False,
-            expiry_reason=None,
-            message=None,
-            reply=Reply(code=250, enhanced=None, text="ok"),
-        )
         assert claims.record(
-            connection, token=token, settlements=dict.fromkeys(ids, sent), notes={}
+            connection, token=token, settlements=dict.fromkeys(ids, SENT), notes={}
         ) == frozenset(ids)
         claims.release(connection, token=token)
         breakers.success(connection, batch.server_id)
-        sweep.take_back(
-            connection,
-            max_attempts=5,
-            max_ambiguous=2,
-            ambiguous_delay=300,
-            fail_ambiguous=False,
-            stuck=stuck_rows(),
-        )
+        take_back(connection)
         sweep.expire(connection, stuck=stuck_rows())
         assert sweep.repair_lanes(connection) == 0
         assert sweep.tell_held(connection, stuck=stuck_rows()) == 0

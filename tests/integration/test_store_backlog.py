@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from notifier.store import sweep
-from tests.store_rows import add_customer, add_event, add_mail, stuck_rows
+from tests.store_rows import add_customer, add_event, add_mail
+from tests.store_work import stuck_rows
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import uuid
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,10 +11,11 @@ import pytest
 
 from notifier.domain.errors import NotFound
 from notifier.domain.outcomes import Reply, Settlement
-from notifier.store import claims, event_log, inbox, job_events, log_changes, rejected
+from notifier.store import event_log, inbox, job_events, log_changes, rejected
 from notifier.store.event_log import LogFilter
 from notifier.store.pages import Slice
 from tests.store_rows import add_customer, add_event, add_mail, next_name, one, wake
+from tests.store_work import claim
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -178,17 +178,7 @@ def test_cancelling_ends_what_waits_and_leaves_what_is_in_flight(connection: Con
     event = add_event(connection, customer)
     flying = add_mail(connection, customer, event)
     wake(connection, customer)
-    batch = claims.claim(
-        connection,
-        token=uuid.uuid4(),
-        worker="w",
-        lease=60,
-        limit=16,
-        connections=4,
-        unproven=True,
-        alone=False,
-        slow="{}",
-    )
+    batch = claim(connection)
     assert batch is not None
     waiting = add_mail(connection, customer, event)
     sent = add_mail(connection, customer, event, status="sent")

@@ -19,7 +19,8 @@ from notifier.domain.outcomes import Reply, RetryPolicy, classify, settle
 from notifier.domain.vocabulary import FaultCause, Phase
 from notifier.store import breakers, claims, inbox, log_changes, sweep
 from notifier.store.tables import metadata
-from tests.store_rows import add_customer, new_event, stuck_rows
+from tests.store_rows import add_customer, new_event
+from tests.store_work import stuck_rows
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine

@@ -16,9 +16,9 @@ from notifier.store import claims, sweep
 from notifier.store.stuck_rows import STUCK_SECONDS, StuckRows
 from notifier.sweeper import Rounds, Sweeper
 from notifier.vitals import Vitals
-from tests.integration.test_claim_fairness import claim, customer_with
 from tests.integration.test_delivery_loop import POLICY
-from tests.store_rows import mend, number, spoil, wake
+from tests.store_rows import customer_with, mend, number, spoil, wake
+from tests.store_work import claim, take_back
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -78,14 +78,7 @@ def _held(connection: Connection, mails: int) -> list[int]:
 
 
 def _take_back(connection: Connection, watch: Watch) -> object:
-    return sweep.take_back(
-        connection,
-        max_attempts=5,
-        max_ambiguous=2,
-        ambiguous_delay=300,
-        fail_ambiguous=False,
-        stuck=watch.stuck,
-    )
+    return take_back(connection, stuck=watch.stuck)
 
 
 def _expire(connection: Connection, watch: Watch) -> object:
