@@ -42,6 +42,14 @@ AMQP_URL = "NOTIFIER_TEST_AMQP_URL"
 APT_INSTALL = (
     "NOTIFIER_TEST_APT_INSTALL"  # 0 forbids installing a missing RabbitMQ, for a machine of one's own
 )
+_ROLES = (
+    "notifier_owner",
+    "notifier_admin",
+    "notifier_worker",
+    "notifier_sync",
+    "notifier_reader",
+    "notifier_api",
+)
 
 
 class ServicesMissingError(Exception):
@@ -177,6 +185,20 @@ def execute(url: str, statement: str | sql.Composable, parameters: tuple[object,
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute(statement, parameters or None)
+
+
+@contextlib.contextmanager
+def passing_roles(admin_url: str) -> Iterator[None]:
+    """Drop those roles of roles.sql afterwards that were not there before; they belong to the whole cluster."""
+    with contextlib.closing(psycopg2.connect(admin_url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT rolname FROM pg_roles")
+        known = {name for (name,) in cursor}
+    yield
+    for role in set(_ROLES) - known:
+        with contextlib.suppress(
+            psycopg2.errors.DependentObjectsStillExist
+        ):  # another suite uses it meanwhile
+            execute(admin_url, f"DROP ROLE IF EXISTS {role}")
 
 
 def _init(url: str) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-import psycopg2
 import pytest
 
 from notifier import resources
 from notifier.store import migrations
-from notifier.store.scope import ROLE
 from tests.integration.conftest import engine_for
-from tests.services import execute, fresh_database
+from tests.services import fresh_database, passing_roles
 from tests.support.api_server import renderer_for, served, settings_for
 
 if TYPE_CHECKING:
@@ -23,15 +21,6 @@ if TYPE_CHECKING:
     from notifier.rendering.renderer import Renderer
     from tests.services import Database
     from tests.support.api_server import Api
-
-ROLES = (
-    "notifier_owner",
-    "notifier_admin",
-    "notifier_worker",
-    "notifier_sync",
-    "notifier_reader",
-    ROLE,
-)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,16 +33,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def api_database(postgres_url: str, database_template: str) -> Iterator[tuple[Database, Engine]]:
     """A database with schema and roles, and the owner's engine on it."""
-    with fresh_database(postgres_url, database_template) as fresh:
+    with passing_roles(postgres_url), fresh_database(postgres_url, database_template) as fresh:
         engine = engine_for(fresh)
-        with engine.connect() as connection:
-            known = set(connection.exec_driver_sql("SELECT rolname FROM pg_roles").scalars())
         migrations.init_db(engine, resources.path("schema.sql").parent, roles=True)
         yield fresh, engine
         engine.dispose()
-    for role in set(ROLES) - known:
-        with contextlib.suppress(psycopg2.errors.DependentObjectsStillExist):  # another suite uses it
-            execute(postgres_url, f"DROP ROLE IF EXISTS {role}")
 
 
 @pytest.fixture(scope="session")

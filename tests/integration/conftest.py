@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
-import psycopg2
 import pytest
 
 from notifier import resources
+from notifier.broker import topology
 from notifier.store import migrations
 from notifier.store.engine import make_engine
-from tests.services import drop_database, execute
+from tests.broker_objects import BrokerObjects, broker_objects
+from tests.services import drop_database, passing_roles
 from tests.support.command_line import CommandLine
 
 if TYPE_CHECKING:
@@ -52,31 +52,15 @@ def connection(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-ROLES = (
-    "notifier_owner",
-    "notifier_admin",
-    "notifier_worker",
-    "notifier_sync",
-    "notifier_reader",
-    "notifier_api",
-)
-
-
 @pytest.fixture
 def owned(empty_database: Database, postgres_url: str) -> Iterator[Engine]:
     """A database made by `init-db --roles`, dropped with those roles that were not there before."""
-    engine = engine_for(empty_database)
-    with engine.connect() as connection:
-        known = set(connection.exec_driver_sql("SELECT rolname FROM pg_roles").scalars())
-    migrations.init_db(engine, resources.path("schema.sql").parent, roles=True)
-    yield engine
-    engine.dispose()
-    drop_database(postgres_url, empty_database.name)
-    for role in set(ROLES) - known:
-        with contextlib.suppress(
-            psycopg2.errors.DependentObjectsStillExist
-        ):  # another suite uses it meanwhile
-            execute(postgres_url, f"DROP ROLE IF EXISTS {role}")
+    with passing_roles(postgres_url):
+        engine = engine_for(empty_database)
+        migrations.init_db(engine, resources.path("schema.sql").parent, roles=True)
+        yield engine
+        engine.dispose()
+        drop_database(postgres_url, empty_database.name)
 
 
 @pytest.fixture
@@ -90,3 +74,18 @@ def cli(
     commands = CommandLine(database, monkeypatch=monkeypatch, capsys=capsys, folder=tmp_path)
     yield commands
     commands.check_no_secret()
+
+
+@pytest.fixture
+def broker(amqp_url: str) -> Iterator[BrokerObjects]:
+    """This test's own broker objects, set up as a worker does."""
+    with broker_objects(amqp_url) as objects:
+        topology.ensure(amqp_url, objects.topology)
+        yield objects
+
+
+@pytest.fixture
+def objects(broker: BrokerObjects, cli: CommandLine) -> BrokerObjects:
+    """The broker objects of this test, which the commands use."""
+    cli.use_broker(broker.url, broker.topology)
+    return broker

@@ -28,13 +28,6 @@ pytestmark = pytest.mark.services
 
 
 @pytest.fixture
-def broker(amqp_url: str) -> Iterator[BrokerObjects]:
-    with broker_objects(amqp_url) as objects:
-        ensure(amqp_url, objects.topology)
-        yield objects
-
-
-@pytest.fixture
 def proxy(amqp_url: str) -> Iterator[TcpProxy]:
     parts = urlsplit(amqp_url)
     with TcpProxy((parts.hostname or "127.0.0.1", parts.port or 5672)) as running:

@@ -12,22 +12,15 @@ from pika import BasicProperties
 
 from notifier.broker.dead_letters import BATCH, DeadLetters, open_dead_letters
 from notifier.broker.letters import HEAD_BYTES, Selection
-from notifier.broker.topology import ensure
 from notifier.domain.errors import NotFound, Unroutable
-from tests.broker_objects import BrokerObjects, broker_objects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.broker_objects import BrokerObjects
+
 pytestmark = pytest.mark.services
 EVERYTHING = Selection(everything=True)
-
-
-@pytest.fixture
-def broker(amqp_url: str) -> Iterator[BrokerObjects]:
-    with broker_objects(amqp_url) as objects:
-        ensure(amqp_url, objects.topology)
-        yield objects
 
 
 @pytest.fixture

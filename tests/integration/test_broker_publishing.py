@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from notifier.broker.publisher import Publisher
-from notifier.broker.topology import ensure
 from notifier.domain.errors import (
     BrokerRefused,
     BrokerUnavailable,
@@ -20,20 +19,14 @@ from notifier.domain.errors import (
     Unroutable,
 )
 from notifier.publish import EventPublisher, build_event
-from tests.broker_objects import BrokerObjects, broker_objects
 from tests.support.tcp_proxy import TcpProxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.broker_objects import BrokerObjects
+
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture
-def broker(amqp_url: str) -> Iterator[BrokerObjects]:
-    with broker_objects(amqp_url) as objects:
-        ensure(amqp_url, objects.topology)
-        yield objects
 
 
 @contextlib.contextmanager

@@ -13,31 +13,19 @@ import pytest
 import structlog
 from pika import BasicProperties
 
-from notifier.broker import topology
 from notifier.broker.messages import BrokerMessage
 from notifier.store import inbox
-from tests.broker_objects import BrokerObjects, broker_objects
 from tests.integration.test_recipient_table import handle
 from tests.store_rows import add_customer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sqlalchemy.engine import Connection, Engine
 
+    from tests.broker_objects import BrokerObjects
     from tests.support.command_line import CommandLine
 
 SAMPLES = Path(__file__).parents[2] / "docs" / "events"
 SAMPLE = SAMPLES / "job_failed.json"
-
-
-@pytest.fixture
-def objects(amqp_url: str, cli: CommandLine) -> Iterator[BrokerObjects]:
-    """This test's own broker objects, which the commands use."""
-    with broker_objects(amqp_url) as made:
-        topology.ensure(amqp_url, made.topology)
-        cli.use_broker(amqp_url, made.topology)
-        yield made
 
 
 def sample(**changes: object) -> dict[str, Any]:

@@ -12,9 +12,7 @@ import click
 import pytest
 from pika import BasicProperties
 
-from notifier.broker import topology
 from notifier.cli.program import notifier
-from tests.broker_objects import BrokerObjects, broker_objects
 from tests.store_rows import add_mail
 from tests.support.documented import ROOT, blocks, shell_blocks
 from tests.support.smtp_server import SmtpServer
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
+    from tests.broker_objects import BrokerObjects
     from tests.support.command_line import CommandLine
 
 PAGES = ("README.md", "docs/operations.md", "docs/troubleshooting.md", "docs/runbook.md", "docs/api.md")
@@ -53,15 +52,6 @@ VALUES (1, 'webnet/jobs', 'e-1', 'job_failed', %(payload)s::jsonb, sha256('1'), 
 INSERT INTO smtp_configs (customer_id, host, port, use_tls, from_email)
 SELECT id, '127.0.0.1', %(port)s, false, 'jobs@acme.example' FROM customers;
 """
-
-
-@pytest.fixture
-def objects(amqp_url: str, cli: CommandLine) -> Iterator[BrokerObjects]:
-    """The broker objects of this test, which the commands use."""
-    with broker_objects(amqp_url) as made:
-        topology.ensure(amqp_url, made.topology)
-        cli.use_broker(amqp_url, made.topology)
-        yield made
 
 
 @pytest.fixture
