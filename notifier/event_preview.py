@@ -188,7 +188,7 @@ def preview(
         compliance_result_id=event.compliance_result_id,
         reader_timezone=recipient.timezone,
         created_at=now,
-        trace_id=event.traceparent.split("-")[1] if event.traceparent else None,
+        trace_id=event.trace_id,
     )
     batch = Batch(
         token=_NOBODY,

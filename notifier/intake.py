@@ -224,7 +224,7 @@ class Intake:
                 source=event.source,
                 event_type=event.type,
                 customer_id=event.customer_id,
-                trace_id=_trace_id(event),
+                trace_id=None if isinstance(event, UnknownEvent) else event.trace_id,
             )
             _warn_of_routing_key(item.message, event)
 
@@ -255,11 +255,6 @@ def _rejection(message: BrokerMessage, fault: InvalidEvent) -> inbox.Rejection:
         body_sha256=hashlib.sha256(message.body).digest(),
         body_head=head[:_HEAD],
     )
-
-
-def _trace_id(event: JobEvent | UnknownEvent) -> str | None:
-    traceparent = None if isinstance(event, UnknownEvent) else event.traceparent
-    return traceparent.split("-")[1] if traceparent else None
 
 
 def _warn_of_routing_key(message: BrokerMessage, event: JobEvent | UnknownEvent) -> None:

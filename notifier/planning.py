@@ -138,7 +138,7 @@ class Planner:
             decisions=selection.as_json(),
             job_id=event.job_id,
             compliance_result_id=event.compliance_result_id,
-            trace_id=event.traceparent.split("-")[1] if event.traceparent else None,
+            trace_id=event.trace_id,
             expire_after=self._rules.expire_after,
             mails=self._mails(selection.recipients, account, subject),
         )

@@ -67,6 +67,11 @@ class JobEvent(Envelope):
         return payload_hash(self._document)
 
     @property
+    def trace_id(self) -> str | None:
+        """The trace that `traceparent` names."""
+        return self.traceparent.split("-")[1] if self.traceparent else None
+
+    @property
     def customer_id(self) -> int:
         """The platform's id of the customer."""
         return self.data.customer_id

@@ -427,6 +427,7 @@ def test_the_trace_context_of_the_event_comes_first() -> None:
     other = TRACEPARENT.replace("4bf9", "5bf9")
     result = known(event(traceparent=TRACEPARENT, tracestate="a=1"), {"traceparent": other})
     assert (result.traceparent, result.tracestate) == (TRACEPARENT, "a=1")
+    assert result.trace_id == TRACEPARENT.split("-")[1]
 
 
 @pytest.mark.parametrize("own", [{}, {"traceparent": "broken"}, {"traceparent": 7}])
@@ -448,4 +449,4 @@ def test_the_trace_context_of_the_headers_serves_where_the_event_has_none(own: d
 )
 def test_a_broken_trace_context_costs_no_alarm(broken: str) -> None:
     result = known(event(traceparent=broken, tracestate="\u00fc"), {"traceparent": broken})
-    assert (result.traceparent, result.tracestate) == (None, None)
+    assert (result.traceparent, result.tracestate, result.trace_id) == (None, None, None)
