@@ -51,9 +51,8 @@ if TYPE_CHECKING:
 STAMP_ROWS = 16  # what a dying process may have sent and not written down, so that others send it again
 # Seconds in the making of mails after which what was sent before is written down before more are made.
 _LONG_IN_THE_MAKING = 0.1
-_OUT_OF_DESCRIPTORS = (
-    1.0  # seconds of pause; the mails are due at once, and others may have closed something by then
-)
+# Seconds of pause; the mails are due at once, and others may have closed something by then.
+_OUT_OF_DESCRIPTORS = 1.0
 # Seconds after the stamp in which a mail may still start. What a dying process has sent since then it has not written
 # down, and the others will send it again: so a server that turns out to be slow gets the rest of its batch anew.
 START_WINDOW = 1.0

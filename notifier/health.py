@@ -162,9 +162,8 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    default_request_version = (
-        "HTTP/1.0"  # of a line that names none, or a wrong one: "HTTP/0.9" gets no status line
-    )
+    # Of a line that names none, or a wrong one: "HTTP/0.9" gets no status line.
+    default_request_version = "HTTP/1.0"
     timeout = SOCKET_TIMEOUT
     wbufsize = -1  # header and body in one write: two would meet Nagle's algorithm and delayed acks
     disable_nagle_algorithm = True

@@ -85,9 +85,8 @@ class Intake:
         self._tracer = tracer
         self._crashpoint = crashpoint
         self._clock = clock
-        self._blocked: dict[
-            int | None, float
-        ] = {}  # customers who could not be written, and when they are tried again
+        # Customers who could not be written, and when they are tried again.
+        self._blocked: dict[int | None, float] = {}
 
     def handle(self, batch: Sequence[BrokerMessage]) -> list[Settle]:
         """Commit the batch and say how to settle each message.
@@ -134,12 +133,12 @@ class Intake:
     def _answers(self, items: Sequence[_Item]) -> list[Answer]:
         """Commit what can be; what cannot be written now is for later, and holds up nothing else."""
         answers: dict[int, Answer] = {}
-        together = [place for place, item in enumerate(items) if _customer(item) not in self._blocked]
-        if len(together) > 1:
+        jointly = [place for place, item in enumerate(items) if _customer(item) not in self._blocked]
+        if len(jointly) > 1:
             # Where one does not fit the schema, or cannot be written, each of them alone shows whether it is the one.
             with suppress(DataRejected, RowsUnavailable):
-                committed = self._commit([items[place] for place in together])
-                answers = dict(zip(together, committed, strict=True))
+                committed = self._commit([items[place] for place in jointly])
+                answers = dict(zip(jointly, committed, strict=True))
         left = [place for place in range(len(items)) if place not in answers]
         answers |= zip(left, self._one_by_one([items[place] for place in left]), strict=True)
         return [answers[place] for place in range(len(items))]

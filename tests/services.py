@@ -39,9 +39,8 @@ Kind = Literal["database", "broker", "template"]
 
 DATABASE_URL = "NOTIFIER_TEST_DATABASE_URL"
 AMQP_URL = "NOTIFIER_TEST_AMQP_URL"
-APT_INSTALL = (
-    "NOTIFIER_TEST_APT_INSTALL"  # 0 forbids installing a missing RabbitMQ, for a machine of one's own
-)
+# 0 forbids installing a missing RabbitMQ, for a machine of one's own.
+APT_INSTALL = "NOTIFIER_TEST_APT_INSTALL"
 _ROLES = (
     "notifier_owner",
     "notifier_admin",

@@ -35,9 +35,8 @@ OUTAGE = size(12.0, 600.0)  # seconds
 WAITING = 200  # mails, without the broker
 LEAST_SHARE = 0.8  # of the usual throughput while the broker is in alarm or away
 NOISE = 0.5  # seconds of delay that a busy test machine makes by itself
-LOOKS = (
-    3  # measurements until one is within its limit: a fault costs the same each time, a busy machine does not
-)
+# Measurements until one is within its limit: a fault costs the same each time, a busy machine does not.
+LOOKS = 3
 _own_node = pytest.mark.xdist_group("own_rabbitmq")
 
 

@@ -36,9 +36,8 @@ CAP = 4
 ALL_HANG = 2.5  # seconds until threads that hang are stood in for: two looks of a second, and noise
 MAILS_HANG = 15.0  # seconds: five until a mail is said to hang, two looks, and noise
 NOISE = 1.0  # seconds of delay that a busy test machine makes by itself; a hanging connection costs ten
-LOOKS = (
-    3  # measurements until one is within its limit: what a dead server costs is there each time, noise is not
-)
+# Measurements until one is within its limit: what a dead server costs is there each time, noise is not.
+LOOKS = 3
 
 
 @contextlib.contextmanager
