@@ -11,7 +11,6 @@ import hashlib
 import html
 import re
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from notifier.domain.errors import HeaderInjection
@@ -27,11 +26,23 @@ if TYPE_CHECKING:
 UNSUBSCRIBE_PLACEHOLDER = "\x1aunsubscribe\x1a"
 REASON_PLACEHOLDER = "\x1areason\x1a"
 
-_PLACEHOLDER_MARK = "\x1a"  # in every placeholder
 _REMEMBERED = 1000  # characters of a line worth remembering
+_REMEMBERED_LINES = 1024
 _SOFT_BREAK = b"=\r\n"
 _LINE_LENGTH = 76  # octets of a quoted-printable line, the = at its end included (RFC 2045 section 6.7)
 _PLACEHOLDER = re.compile(f"({UNSUBSCRIBE_PLACEHOLDER}|{REASON_PLACEHOLDER})")
+
+_ANY_BOUNDARY = b"=_" + 24 * b"0"
+# The headers that say how the body is made, and the blank line behind all headers.
+_MIME_BLOCK = (
+    serialise(
+        (
+            Header("MIME-Version", machine="1.0"),
+            Header("Content-Type", machine=f'multipart/alternative; boundary="{_ANY_BOUNDARY.decode()}"'),
+        )
+    )
+    + b"\r\n"
+)
 
 
 class Both(NamedTuple):
@@ -88,26 +99,20 @@ def encode_body(body: Body) -> EncodedBody:
     """Encode a body once for all its recipients: text, then HTML, both quoted-printable."""
     # No quoted-printable text contains "=_", so this boundary cannot occur in a part (RFC 2045 section 6.7).
     boundary = f"=_{hashlib.sha256(body.text.encode()).hexdigest()[:24]}"
-    pieces: list[bytes] = [_mime_block(boundary)]
+    pieces: list[bytes] = [_MIME_BLOCK.replace(_ANY_BOUNDARY, boundary.encode())]
     gaps: list[Gap] = []
     for subtype, content in (("plain", body.text), ("html", body.html)):
         pieces[-1] += (
             f'--{boundary}\r\nContent-Type: text/{subtype}; charset="utf-8"\r\n'
             "Content-Transfer-Encoding: quoted-printable\r\n\r\n"
         ).encode()
-        encoded: list[bytes] = []  # lines of the piece in hand
-        for line in content.splitlines() or [""]:
-            if _PLACEHOLDER_MARK not in line:
-                encoded.append(_quoted_printable(line))
-                continue
-            first, *rest = _PLACEHOLDER.split(line)
-            encoded.append(_quoted_printable(first))
-            for placeholder, part in zip(rest[::2], rest[1::2], strict=True):
-                pieces[-1] += _with_room(b"\r\n".join(encoded)) + _SOFT_BREAK
-                gaps.append(Gap(reason=placeholder == REASON_PLACEHOLDER, html=subtype == "html"))
-                pieces.append(_SOFT_BREAK)
-                encoded = [_quoted_printable(part)]
-        pieces[-1] += b"\r\n".join([*encoded, b"", b""])
+        before, *rest = _PLACEHOLDER.split(content)
+        for placeholder, behind in zip(rest[::2], rest[1::2], strict=True):
+            pieces[-1] += _with_room(_lines(before) + _last_break(before)) + _SOFT_BREAK
+            gaps.append(Gap(reason=placeholder == REASON_PLACEHOLDER, html=subtype == "html"))
+            pieces.append(_SOFT_BREAK)
+            before = behind
+        pieces[-1] += _lines(before) + b"\r\n\r\n"
     pieces[-1] += f"--{boundary}--\r\n".encode()
     reasons = {
         rule: (_sentence(reason.text), _sentence(reason.html)) for rule, reason in body.reasons.items()
@@ -131,30 +136,25 @@ def fill(gap: Gap, encoded: EncodedBody, *, rule: Rule | None, url: str | None) 
         return encoded.reasons[rule][gap.html]
     if url is None:
         raise ValueError("the body has a place for an unsubscribe link, but no link was given")
-    return _with_room(_quoted_printable(html.escape(url) if gap.html else url))
-
-
-def _mime_block(boundary: str) -> bytes:
-    """Return the headers that say how the body is made, and the blank line behind all headers."""
-    content_type = f'multipart/alternative; boundary="{boundary}"'
-    return (
-        serialise((Header("MIME-Version", machine="1.0"), Header("Content-Type", machine=content_type)))
-        + b"\r\n"
-    )
+    return _with_room(_encoded_line(html.escape(url) if gap.html else url))
 
 
 def _sentence(text: str) -> bytes:
     """Encode what goes into a gap."""
-    return _with_room(b"\r\n".join(map(_quoted_printable, text.splitlines())))
+    return _with_room(_lines(text))
 
 
-def _quoted_printable(line: str) -> bytes:
-    """Encode a line: at most 76 octets before each soft break, no dot where a line begins, no blank where it ends.
+def _lines(text: str) -> bytes:
+    """Encode lines, without a break behind the last: at most 76 octets before each soft break, no dot where one begins.
 
     RFC 2045 section 6.7. A dot that begins a line would have to be doubled for every recipient, and some mail systems
-    lose it (RFC 2049 section 3). Raises HeaderInjection when it is more than one line.
+    lose it (RFC 2049 section 3). Raises HeaderInjection for a bare CR or LF.
     """
-    return _known_line(line) if len(line) <= _REMEMBERED else _encoded_line(line)
+    return b"\r\n".join(map(_encoded_lines.__getitem__, text.splitlines()))
+
+
+def _last_break(text: str) -> bytes:
+    return b"\r\n" if text[-1:].splitlines() == [""] else b""
 
 
 def _encoded_line(line: str) -> bytes:
@@ -177,7 +177,19 @@ def _without_first_dot(line: bytes) -> bytes:
     return before + line
 
 
-_known_line = lru_cache(maxsize=1024)(_encoded_line)  # nearly all lines of a page are the template's
+class _EncodedLines(dict[str, bytes]):
+    """Encodes lines and remembers them: nearly all lines of a page are the template's."""
+
+    def __missing__(self, line: str) -> bytes:
+        encoded = _encoded_line(line)
+        if len(line) <= _REMEMBERED:
+            if len(self) >= _REMEMBERED_LINES:
+                self.clear()
+            self[line] = encoded
+        return encoded
+
+
+_encoded_lines = _EncodedLines()
 
 
 def _with_room(encoded: bytes) -> bytes:

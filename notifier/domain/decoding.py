@@ -24,7 +24,7 @@ MAX_DIGITS = 640
 
 _ENCODINGS = frozenset({"", "identity", "utf-8", "utf8", "us-ascii"})
 # A string always matches, closed or not: a broken one is read once, not again from every quote in it.
-_STRING_OR_BRACKET = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
+_STRING_OR_BRACKET = re.compile(r'"[^"\\]*+(?>(?:\\.[^"\\]*+)*)"?|[\[\]{}]', re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 

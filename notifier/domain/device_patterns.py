@@ -6,10 +6,11 @@ from typing import Final
 
 from notifier.domain.secret_grammar import (
     AFTER_PREFIX,
-    KIND,
+    KINDS,
     LIKELY,
     LINE_END,
     LINE_START,
+    MAYBE_KINDS,
     NOUN,
     QUOTED,
     VALUE,
@@ -34,14 +35,11 @@ _CONFIGURATION = (
         "pass",
         "secret",
         "psk",
-        expression=r"(?<![\w$])(?:password|passwd|passphrase|secret|psk|psksecret)[ \t]++"
-        + KIND
-        + "++"
-        + VALUE,
+        expression=r"(?<![\w$])(?:password|passwd|passphrase|secret|psk|psksecret)[ \t]++" + KINDS + VALUE,
     ),
     pattern(
         "key",
-        expression=r"(?<![\w$])key[ \t]++" + KIND + r"++(?=[^\s\d$]{0,200}+[\d$])" + VALUE,
+        expression=r"(?<![\w$])key[ \t]++" + KINDS + r"(?=[^\s\d$]{0,200}+[\d$])" + VALUE,
     ),
     pattern(
         "key",
@@ -53,7 +51,7 @@ _CONFIGURATION = (
         "-code",
         expression=r"(?<![\w$])(?:key-string|pre-shared-key|pre-share-key|preshared-key|shared-secret|psksecret|"
         r"wpa-psk|(?:\w{1,20}+-){1,3}(?:password(?:-value)?|pwd)|bindpw|authentication-key|authentication-code|"
-        r"message-digest-key|privacy-key)[ \t]++(?:(?:\d{1,5}|local|remote)[ \t]++)?" + KIND + "*+" + VALUE,
+        r"message-digest-key|privacy-key)[ \t]++(?:(?:\d{1,5}|local|remote)[ \t]++)?" + MAYBE_KINDS + VALUE,
     ),
     pattern(
         "pass",
@@ -63,8 +61,7 @@ _CONFIGURATION = (
         + WORDS
         + NOUN
         + r"[ \t]++"
-        + KIND
-        + "*+"
+        + MAYBE_KINDS
         + VALUE,
     ),
     pattern("key", expression=rf"{LINE_START}key[ \t]++(?!\d{{1,10}}{LINE_END}){VALUE}{LINE_END}"),
@@ -72,7 +69,7 @@ _CONFIGURATION = (
     pattern(
         "session-key",
         expression=r"\bsession-key[ \t]++(?:in|out)bound[ \t]++(?:ah|esp)[ \t]++\d{1,10}"
-        r"(?:[ \t]++cipher)?+[ \t]++" + VALUE,
+        r"(?>(?:[ \t]++cipher)?)[ \t]++" + VALUE,
     ),
     pattern("session-key", expression=r"\bsession-key[ \t]++\S.{0,300}?authenticator[ \t]++" + VALUE),
     pattern(
@@ -80,7 +77,7 @@ _CONFIGURATION = (
         "secret",
         "kennwort",
         expression=rf"{AFTER_PREFIX}"
-        r"(?:(?:line[ \t]++)?+(?:vty|console|con|aux|tty)(?:[ \t]++\d{1,3}){0,2}+[ \t]++)?+"
+        r"(?>(?:(?>(?:line[ \t]++)?)(?:vty|console|con|aux|tty)(?>(?:[ \t]++\d{1,3}){0,2})[ \t]++)?)"
         rf"{NOUN}[ \t]++{VALUE}{LINE_END}",
     ),
     pattern(
@@ -94,21 +91,19 @@ _CONFIGURATION = (
         r"ospfv3|eigrp|hsrp|standby|vrrp|glbp|crypto|wep|encryption|aaa-server)\b"
         + WORDS
         + r"key[ \t]++"
-        + KIND
-        + "*+"
+        + MAYBE_KINDS
         + VALUE,
     ),
     pattern(
         "authentication",
         expression=r"\bauthentication(?:[ \t]++(?:md5|text|hmac-sha-256)|-mode[ \t]++simple)[ \t]++(?!key-)"
-        + KIND
-        + "*+"
+        + MAYBE_KINDS
         + VALUE,
     ),
     # Without a word before it the secret is known by the group's number, or by ending the line.
     pattern(
         "authentication",
-        expression=r"\b(?:vrrp|standby|glbp|hsrp)[ \t]++(?:(?P<group>\d{1,5})[ \t]++)?+authentication[ \t]++"
+        expression=r"\b(?:vrrp|standby|glbp|hsrp)[ \t]++(?>(?:(?P<group>\d{1,5})[ \t]++)?)authentication[ \t]++"
         r"(?!(?:md5|text|key-chain|key-string|mode|group|header|string|data|mismatch)(?![\w$]))"
         + VALUE
         + rf"(?(group)|{LINE_END})",
@@ -116,8 +111,7 @@ _CONFIGURATION = (
     pattern(
         "md5",
         expression=r"\b(?:message-digest-key|authentication-key|key)[ \t]++\d{1,5}[ \t]++md5[ \t]++"
-        + KIND
-        + "*+"
+        + MAYBE_KINDS
         + VALUE,
     ),
 )
@@ -126,8 +120,8 @@ _SNMP = (
         "community",
         expression=r"\bsnmp[\w-]{0,20}+"
         + WORDS
-        + r"community[ \t]++(?:(?:read|write|read-only|read-write|name|cipher|simple|plain|encrypted|0|7|8)"
-        + r"[ \t]++)*+"
+        + r"community[ \t]++(?>(?:(?:read|write|read-only|read-write|name|cipher|simple|plain|encrypted|0|7|8)"
+        + r"[ \t]++)*)"
         + VALUE,
     ),
     pattern("community", expression=AFTER_PREFIX + r"community[ \t]++" + VALUE + r"(?=[ \t]*+\{)"),
@@ -137,17 +131,17 @@ _SNMP = (
         expression=rf"{AFTER_PREFIX}(?:(?<=>)|(?<=>[ \t])|(?=set[ \t]++community[ \t]++{LIKELY}))"
         rf"set[ \t]++community[ \t]++{_NO_ROUTES}{VALUE}{LINE_END}",
     ),
-    pattern("community", expression=rf"\bcommunity(?:[ \t]++string)?+[ \t]++(?P<value>{QUOTED})"),
+    pattern("community", expression=rf"\bcommunity(?>(?:[ \t]++string)?)[ \t]++(?P<value>{QUOTED})"),
     pattern(
         "snmp-server",
-        expression=r"\bsnmp-server[ \t]++host[ \t]++\S{1,120}+(?:[ \t]++(?:traps?|informs?|"
-        r"vrf[ \t]++\S{1,120}+|version[ \t]++(?:1|2c|3[ \t]++(?:noauth|auth|priv)))(?!\S))*+[ \t]++" + VALUE,
+        expression=r"\bsnmp-server[ \t]++host[ \t]++\S{1,120}+(?>(?:[ \t]++(?:traps?|informs?|"
+        r"vrf[ \t]++\S{1,120}+|version[ \t]++(?:1|2c|3[ \t]++(?:noauth|auth|priv)))(?!\S))*)[ \t]++" + VALUE,
     ),
     pattern(
         "auth",
         "priv",
         expression=r"\b(?:auth|priv|authentication-mode|privacy-mode)[ \t]++(?:md5|sha[\w-]*+|3?des(?:56)?|"
-        r"aes(?:[ \t-]?(?:128|192|256))?+)[ \t]++" + KIND + "*+" + VALUE,
+        r"aes(?>(?:[ \t-]?(?:128|192|256))?))[ \t]++" + MAYBE_KINDS + VALUE,
     ),
 )
 

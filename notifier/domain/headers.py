@@ -20,6 +20,7 @@ from notifier.domain.escapes import without_escapes
 MAX_LENGTH = 200
 _LINE = 78  # RFC 5322 section 2.1.1
 _FIELD_NAME = re.compile(r"[!-9;-~]+")  # RFC 5322 section 2.2: printable ASCII but the colon
+_BEGUN_LINE = re.compile(r"^([^ \t\r\n][^:\r\n]*)", re.MULTILINE)  # what a reader takes for a field's name
 
 
 class Header(NamedTuple):
@@ -63,42 +64,39 @@ def serialise(headers: tuple[Header, ...]) -> bytes:
 
     Raises HeaderInjection when the result has other field names than were asked for.
     """
-    block = b"".join([_line(*header) for header in headers])
-    found = [line.partition(b":")[0] for line in block.split(b"\r\n") if line[:1] not in (b" ", b"\t", b"")]
-    wanted = [h.name.encode("ascii") for h in headers]
-    if found != wanted or b"\r\n\r\n" in block:
-        raise HeaderInjection(
-            f"the mail would have the headers {b', '.join(found).decode('ascii', 'replace')}"
-        )
-    return block
+    block = "".join([_line(*header) for header in headers])
+    found = _BEGUN_LINE.findall(block)
+    if found != [header.name for header in headers] or "\r\n\r\n" in block:
+        raise HeaderInjection(f"the mail would have the headers {', '.join(found)}")
+    return block.encode()
 
 
-def _line(name: str, words: str, machine: str, quoted: bool) -> bytes:  # noqa: FBT001 - the fields of Header
+def _line(name: str, words: str, machine: str, quoted: bool) -> str:  # noqa: FBT001 - the fields of Header
     if not _FIELD_NAME.fullmatch(name):
         raise HeaderInjection(f"{clean_header(name)!r} is not a header name")
     if machine and not _is_one_line(machine):
         raise HeaderInjection(f"{name} would carry controls or blanks that break its form")
     if not words:
         # An address with a non-ASCII local part goes out as it is (RFC 6532); the server then needs SMTPUTF8.
-        line = f"{name}: {machine}"
-        return (_folded(name, machine) if len(line) > _LINE else line + "\r\n").encode()
+        line = f"{name}: {machine}\r\n"
+        return _folded(name, machine) if len(line) > _LINE + 2 else line
     return _words_line(name, words, machine, quoted)
 
 
 @lru_cache(maxsize=2048)
-def _words_line(name: str, words: str, machine: str, quoted: bool) -> bytes:  # noqa: FBT001 - the fields of Header
+def _words_line(name: str, words: str, machine: str, quoted: bool) -> str:  # noqa: FBT001 - the fields of Header
     """Return the line of a field with words in it; the same few lines serve all recipients of an event."""
     if clean_header(words) != words:
         raise HeaderInjection(f"{name} was not cleaned before it was written")
     if words.isascii():
-        return _folded(name, Header(name, words, machine, quoted).text).encode()
+        return _folded(name, Header(name, words, machine, quoted).text)
     encoded = EncodedHeader(words, charset="utf-8", header_name=name, maxlinelen=_LINE - 2).encode(
         linesep="\r\n"
     )
     last = encoded.rpartition("\r\n")[2]
     room = _LINE - len(last) - (len(name) + 2 if last == encoded else 0)
     gap = " " if len(machine) < room else "\r\n "
-    return f"{name}: {encoded}{gap + machine if machine else ''}\r\n".encode()
+    return f"{name}: {encoded}{gap + machine if machine else ''}\r\n"
 
 
 def _folded(name: str, value: str) -> str:

@@ -30,9 +30,9 @@ _ANY_HINT: Final = re.compile("|".join(map(re.escape, _FEWEST_HINTS)))
 _PATTERNS: Final = tuple((frozenset(one.hints), one.expression) for one in SECRET_PATTERNS)
 _OPENING_QUOTE: Final = re.compile(r"""(?:\\?["'])?""")
 # An odd number of backslashes before the letter; an even one is a text with backslashes (RFC 8259 section 7).
-_ESCAPED: Final = re.compile(r"(?<!\\)((?:\\\\)*+)\\([nrt])")
+_ESCAPED: Final = re.compile(r"(?<!\\)((?>(?:\\\\)*))\\([nrt])")
 # A character as its code; a backspace has a short one.
-_CODED: Final = re.compile(r"(?<!\\)((?:\\\\)*+)\\(u[0-9a-fA-F]{4}|b)")
+_CODED: Final = re.compile(r"(?<!\\)((?>(?:\\\\)*))\\(u[0-9a-fA-F]{4}|b)")
 _QUOTE: Final = re.compile(r'(?<!\\)"')
 _UNESCAPED: Final = {"n": "\n", "r": "\r", "t": "\t"}
 _ASIDE: Final = str.maketrans("\n\r\t", "\x1c\x1d\x1e")  # real ones, which JSON has between its values only

@@ -1,7 +1,8 @@
 """The words and forms that patterns of secrets are put together from.
 
-Every one is linear: repeats are bounded or give nothing back (`++`), and no repeat stands inside another one
-of unlimited length.
+Every one is linear: repeats are bounded or give nothing back, and no repeat stands inside another one of unlimited
+length. What gives nothing back is `++` for one character and `(?>…)` for a group: before Python 3.11.5, which is newer
+than that of Debian 12, a group with `++` may miss what it should match (CPython issue 106052).
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ def pattern(*hints: str, expression: str) -> SecretPattern:
 
 # A quoted secret, from its opening quote to the last character before the closing one. A backslash before the
 # opening quote means JSON inside a JSON text: there the closing quote has one too.
-QUOTED: Final = r"""\\"(?:[^"\\\r\n]|\\[^"\r\n])++|"(?:[^"\\\r\n]|\\[^\r\n])++|'[^'\r\n]++"""
+QUOTED: Final = r"""\\"(?>(?:[^"\\\r\n]|\\[^"\r\n])+)|"(?>(?:[^"\\\r\n]|\\[^\r\n])+)|'[^'\r\n]++"""
 # An unquoted one goes to the next blank; a quote belongs to it unless it closes what the secret stands in.
-BARE: Final = r"""(?:[^\s"']|["'](?![\s,;:}\])>]|\Z))++"""
+BARE: Final = r"""(?>(?:[^\s"']|["'](?![\s,;:}\])>]|\Z))+)"""
 _ENGLISH: Final = (
     r"about|accepted|added|after|age|aging|allowed|already|and|are|as|at|attempts?|authenticated|authentication|"
     r"authorization|based|because|been|before|being|but|by|bytes|cancelled|cannot|can|changed?|changes|chain|"
@@ -63,14 +64,16 @@ LIKELY: Final = (
 VALUE: Final = rf"(?P<value>{QUOTED}|{PROSE}{BARE})"
 # In `name=value`, up to the next `&name=` of a query or `;name=` of a connection string.
 ASSIGNED: Final = (
-    rf"""(?P<value>{QUOTED}|{PROSE}(?:(?![&;,][\w.-]{{1,40}}=)(?:[^\s"']|["'](?![\s,;:}}\])>]|\Z)))++)"""
+    rf"""(?P<value>{QUOTED}|{PROSE}(?>(?:(?![&;,][\w.-]{{1,40}}=)(?:[^\s"']|["'](?![\s,;:}}\])>]|\Z)))+))"""
 )
 # How the secret that follows is encoded, in the words of the device makers.
-KIND: Final = (
+_KIND: Final = (
     r"(?:(?:0|[4-9]|8a|10|enc|encrypted|clear|cleartext|plaintext|plain-text|plain|cipher|irreversible-cipher|"
     r"simple|hash|hash2|sha256|sha512|sha|md5|hmac-sha-\d{1,3}|ascii-text|ascii|hexadecimal|hex|"
     r"level[ \t]++\d{1,2})[ \t]++)"
 )
+KINDS: Final = rf"(?>{_KIND}+)"
+MAYBE_KINDS: Final = rf"(?>{_KIND}*)"
 WORDS: Final = r"(?:[ \t]++\S{1,120}+){0,8}?[ \t]++"
 NOUN: Final = r"(?:password|passwd|passphrase|secret|passwort|kennwort)"
 
@@ -84,4 +87,4 @@ _LEVEL: Final = (
 )
 # Where a line of a configuration begins, also behind what a log or a terminal writes before it.
 LINE_START: Final = rf"(?<![^{LINE_BREAK}])[ \t+>-]{{0,40}}+"
-AFTER_PREFIX: Final = rf"{LINE_START}(?:{_LEVEL}|{LABEL}|{_PROMPT}){{0,8}}+"
+AFTER_PREFIX: Final = rf"{LINE_START}(?>(?:{_LEVEL}|{LABEL}|{_PROMPT}){{0,8}})"

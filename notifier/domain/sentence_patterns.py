@@ -11,13 +11,13 @@ from notifier.domain.secret_grammar import LABEL, LIKELY, LINE_BREAK, LINE_END, 
 
 _NOUN = r"(?<![A-Za-z0-9$])(?:password|passwd|passphrase|passcode|pwd|secret|token|passwort|kennwort)"
 _HINTS = ("pass", "pwd", "secret", "token", "kennwort")
-_IS = r"(?:is|was|ist|war|lautet)(?:[ \t]*+:)?+[ \t]++"
+_IS = r"(?:is|was|ist|war|lautet)(?>(?:[ \t]*+:)?)[ \t]++"
 _PROMPT_ALONE = rf"(?![\w.@()/:~\[\]-]{{1,80}}[#>$%:]{LINE_END})"
 
 SENTENCE_PATTERNS: Final = (
     pattern(
         *_HINTS,
-        expression=rf"""{_NOUN}[ \t]++(?:{_IS}(?=\\?["'])|(?:{_IS})?+{LIKELY}){VALUE}""",
+        expression=rf"""{_NOUN}[ \t]++(?:{_IS}(?=\\?["'])|(?>(?:{_IS})?){LIKELY}){VALUE}""",
     ),
     pattern(
         *_HINTS,
@@ -27,7 +27,7 @@ SENTENCE_PATTERNS: Final = (
     # The answer on the line after the question.
     pattern(
         *_HINTS,
-        expression=rf"""{_NOUN}\\?["']?[ \t]*+[:=][ \t]*+[{LINE_BREAK}]{{1,4}}+[ \t>-]{{0,40}}+(?:{LABEL}){{0,6}}+"""
+        expression=rf"""{_NOUN}\\?["']?[ \t]*+[:=][ \t]*+[{LINE_BREAK}]{{1,4}}+[ \t>-]{{0,40}}+(?>(?:{LABEL}){{0,6}})"""
         rf"{_PROMPT_ALONE}{LIKELY}{VALUE}{LINE_END}",
     ),
     # A user and a password in one go.

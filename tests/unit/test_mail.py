@@ -314,7 +314,7 @@ def test_an_encoder_that_lets_a_line_end_through_stops_the_mail(
 ) -> None:
     """The standard library has done so (CVE-2024-6923)."""
     monkeypatch.setattr("notifier.domain.headers.EncodedHeader.encode", lambda _self, **_how: smuggled)
-    with pytest.raises(HeaderInjection, match="bare CR or LF"):
+    with pytest.raises(HeaderInjection, match=r"bare CR or LF|would have the headers"):
         assemble(facts(subject=f"Störung {ord(smuggled[1])}"), encode_body(body()), None)
 
 
@@ -322,4 +322,4 @@ def test_an_encoder_that_lets_a_line_end_through_stops_the_mail(
 def test_a_line_end_that_slips_in_stops_the_mail(line: str) -> None:
     """What is encoded as one line is one line, whatever made it."""
     with pytest.raises(HeaderInjection, match="bare CR or LF"):
-        bodies._quoted_printable(line)
+        bodies._encoded_line(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib import import_module
 from time import process_time
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from notifier.domain import decoding, escapes, key_lines, masking
 from notifier.domain.escapes import as_seen
 from notifier.domain.masking import MASK, mask_json, mask_json_source, mask_text
 from notifier.domain.secret_names import is_secret_name
@@ -18,8 +20,6 @@ from notifier.domain.secret_patterns import SECRET_PATTERNS
 from tests.properties import examples
 
 if TYPE_CHECKING:
-    import re
-
     from pydantic import JsonValue
 
 # There is no public way to look into a pattern.
@@ -663,6 +663,42 @@ def test_no_pattern_can_backtrack_without_bound(expression: re.Pattern[str]) -> 
 def test_the_check_for_backtracking_finds_what_it_looks_for() -> None:
     assert backtracking_inside_repeats(parser.parse(r"(?:a+b?)+c"))
     assert not backtracking_inside_repeats(parser.parse(r"(?:a++b?)++c"))
+
+
+def possessive_groups(tree: Any) -> bool:
+    """Whether a repeat that gives nothing back is one of more than a single character."""
+    for operation, arguments in tree:
+        if operation is codes.POSSESSIVE_REPEAT and not is_one_character(arguments[2]):
+            return True
+        if any(possessive_groups(child) for child in children(arguments)):
+            return True
+    return False
+
+
+def is_one_character(tree: Any) -> bool:
+    return len(tree) == 1 and tree[0][0] in {codes.ANY, codes.IN, codes.LITERAL, codes.NOT_LITERAL}
+
+
+EXPRESSIONS = [
+    *(pattern.expression for pattern in SECRET_PATTERNS),
+    *(
+        value
+        for module in (decoding, escapes, key_lines, masking)
+        for value in vars(module).values()
+        if isinstance(value, re.Pattern)
+    ),
+]
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS, ids=str)
+def test_no_group_is_repeated_in_a_way_that_old_interpreters_get_wrong(expression: re.Pattern[str]) -> None:
+    """Before Python 3.11.5 `(?:…)*+` may miss what it should match, and the secret is shown (CPython issue 106052)."""
+    assert not possessive_groups(parser.parse(expression.pattern, expression.flags))
+
+
+def test_the_check_for_repeated_groups_finds_what_it_looks_for() -> None:
+    assert possessive_groups(parser.parse(r"a(?:b(?:ab?)++)c"))
+    assert not possessive_groups(parser.parse(r"(?>(?:[ab]++c)*)d++"))
 
 
 @pytest.mark.parametrize("pattern", SECRET_PATTERNS, ids=lambda pattern: pattern.hints[0])
