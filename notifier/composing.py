@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from notifier.rendering.site import Site
     from notifier.store.claims import Batch, Mail
 
-_KEPT_BODIES = 16  # about 40 KB each; the readers of one event follow one another
+_KEPT_BODIES = 48  # about 20 KB each; a sender comes back to an event after others have made six each
 
 _Key = tuple[int, str, str, str | None, Rule | None]  # the rule where the body differs by it
 
