@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 KILLED = -signal.SIGKILL
 LEASE = 10.0  # seconds, the least that the configuration allows
 SWEEP = 5.0  # seconds in which the end of a lease is found
-SILENCE = 30.0  # seconds until a dead worker's mails that it had not stamped go back
 BUSY = 10.0  # seconds granted to a machine that does other things as well
+# Seconds: a mail whose second worker died is put off by a random time.
+LOST_TWICE = LEASE + SWEEP + sweep.LOST_AGAIN_SECONDS + BUSY
 SHORT_LEASE: dict[str, Any] = {"delivery__lease": LEASE, "delivery__drain_timeout": 5}
 
 
@@ -92,9 +93,7 @@ def test_kills_while_mails_flow_lose_none(
         customer.server.wait_for(functools.partial(_took, customer.server, enough), seconds=60)
         worker.kill()
     last = world.worker(**settings)
-    # A mail of the last dead worker that had lost another one before comes back at a time of its own.
-    longest = SILENCE + SWEEP + sweep.LOST_AGAIN_SECONDS + BUSY
-    rows = world.wait_settled(30 * kills, size(longest, 300))
+    rows = world.wait_settled(30 * kills, size(60, 300) + LOST_TWICE)
 
     lost, extra, ambiguous = costs(world.verdict())
     record_property("costs", f"{kills} kills, {len(rows)} mails, extra {extra}, ambiguous {ambiguous}")

@@ -94,6 +94,13 @@ def _name() -> str:
     return f"ntf{os.getpid()}"  # a device's name has at most 15 characters
 
 
+def _ends(number: int) -> tuple[str, str]:
+    """Return the two addresses of a subnet of four that no process with a number near this one takes."""
+    first = (number << 2) & 0xFFFF
+    subnet, offset = f"10.213.{first >> 8}", first & 0xFF
+    return f"{subnet}.{offset + 1}", f"{subnet}.{offset + 2}"
+
+
 def _ip(*arguments: str, check: bool = True) -> None:
     subprocess.run(["ip", *arguments], check=check, capture_output=True)
 
@@ -102,16 +109,16 @@ def _laid() -> str | None:
     """Lay the cable; return the address of this end, None where this process may not."""
     if os.geteuid() != 0 or shutil.which("ip") is None:
         return None
-    name, subnet = _name(), f"10.213.{os.getpid() % 250}"
+    name, (here, there) = _name(), _ends(os.getpid())
     try:
         _ip("netns", "add", name)
         _ip("link", "add", name, "type", "veth", "peer", "name", "worker", "netns", name)
-        _ip("address", "add", f"{subnet}.1/30", "dev", name)
+        _ip("address", "add", f"{here}/30", "dev", name)
         _ip("link", "set", name, "up")
-        _ip("-n", name, "address", "add", f"{subnet}.2/30", "dev", "worker")
+        _ip("-n", name, "address", "add", f"{there}/30", "dev", "worker")
         _ip("-n", name, "link", "set", "worker", "up")
         _ip("-n", name, "link", "set", "lo", "up")
     except subprocess.CalledProcessError:  # a container without the right, a kernel without the devices
         _ip("netns", "delete", name, check=False)
         return None
-    return f"{subnet}.1"
+    return here
