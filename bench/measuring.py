@@ -57,16 +57,17 @@ class OthersLoad:
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self._busy, self._own = _busy(), _own_by_pid()
+        self._busy, self._own = machine_cpu(), _own_by_pid()
 
     def cores(self) -> float:
         """Return the cores used by others, on average."""
         now = _own_by_pid()
         own = sum(used - self._own.get(pid, 0.0) for pid, used in now.items())
-        return max(0.0, (_busy() - self._busy - own) / (time.monotonic() - self._began))
+        return max(0.0, (machine_cpu() - self._busy - own) / (time.monotonic() - self._began))
 
 
-def _busy() -> float:
+def machine_cpu() -> float:
+    """Return the CPU seconds that everything on this machine has used since it started."""
     times = psutil.cpu_times()
     return float(times.user + times.system + times.nice + times.irq + times.softirq)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from bench import sink, stage
-from bench.measuring import Figure, at_least, at_most, median, plain
+from bench.measuring import Figure, at_least, at_most, machine_cpu, median, plain
 from bench.stage import RECIPIENTS
 
 if TYPE_CHECKING:
@@ -32,10 +32,14 @@ _COMMITS = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_dat
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """One run: mails per second, CPU seconds per 1,000 mails; the rest for workers alone."""
+    """One run: mails per second, CPU seconds per 1,000 mails; the rest for workers alone.
+
+    machine: CPU seconds per 1,000 mails of all that ran, with database, broker, sink and publisher.
+    """
 
     rate: float
     cpu: float
+    machine: float = 0.0
     memory: float = 0.0
     statements: float = 0.0
     commits: float = 0.0
@@ -54,6 +58,10 @@ class Runs:
     def cpu(self) -> float:
         """Return the median of CPU seconds per 1,000 mails."""
         return median([run.cpu for run in self.found])
+
+    def machine(self) -> float:
+        """Return the median of the whole machine's CPU seconds per 1,000 mails."""
+        return median([run.machine for run in self.found])
 
 
 def sample_mails(services: Services, folder: Path) -> int:
@@ -98,12 +106,15 @@ def _measured(scene: Scene, database: Database, customers: Sequence[Customer], e
     cpu = [worker.cpu() for worker in scene.workers]
     commits = _number(database, _COMMITS)
     database.execute("SELECT pg_stat_statements_reset()")
+    machine = machine_cpu()
     with _Memory(scene) as memory:
         seconds = _send(scene, customers, first=100_001, count=events)
+    machine = machine_cpu() - machine
     used = sum(worker.cpu() - before for worker, before in zip(scene.workers, cpu, strict=True))
     return Run(
         rate=mails / seconds,
         cpu=used / mails * 1000,
+        machine=machine / mails * 1000,
         memory=memory.peak,
         statements=(_number(database, _CALLS) - scene.looks) / mails,
         commits=(_number(database, _COMMITS) - commits - scene.looks) / mails,
@@ -173,6 +184,10 @@ def measure(services: Services, folder: Path, *, rounds: int, events: int) -> li
         plain("smtplib, CPU per 1,000 mails", limits[1].cpu(), "s"),
         plain("notifier, CPU per 1,000 mails", ours[1].cpu(), "s"),
         at_most("CPU per mail, of smtplib's", ours[1].cpu() / limits[1].cpu(), 2.5),
+        *(
+            plain(f"whole machine, CPU per 1,000 mails, {n} process(es)", runs.machine(), "s")
+            for n, runs in ours.items()
+        ),
         at_most("largest memory of a worker (PSS)", max(run.memory for run in one), 80, "MiB"),
         plain("SQL statements per mail", median([run.statements for run in one]), ""),
         plain("commits per mail", median([run.commits for run in one]), ""),
