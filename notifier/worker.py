@@ -202,19 +202,23 @@ class Worker:
             raise
         forget_what_no_mail_says(self._renderer.languages)
         memory.settle()
-        # Asked twice: at once, whatever is in hand.
-        with StopSignals(on_stop=self._begin_to_drain, on_repeat=lambda: os._exit(1)):
-            try:
-                self._health.start()
-                self._senders.start()
-                self._pulse.start()
-                self._sweeper.start()
-                self._housekeeping.start()
-                _log.info("worker_started", version=self._vitals.version, health_port=self._health.port)
-                self._consumer().run()
-            finally:
-                self._stopping.set()
-                self._drain()
+        complete = False
+        try:
+            # Asked twice: at once, whatever is in hand.
+            with StopSignals(on_stop=self._begin_to_drain, on_repeat=lambda: os._exit(1)):
+                try:
+                    self._health.start()
+                    self._senders.start()
+                    self._pulse.start()
+                    self._sweeper.start()
+                    self._housekeeping.start()
+                    _log.info("worker_started", version=self._vitals.version, health_port=self._health.port)
+                    self._consumer().run()
+                finally:
+                    self._stopping.set()
+                    complete = self._drain()
+        finally:  # the last line: by now the thread that says which signal came has ended
+            _log.info("worker_stopped", complete=complete)
 
     def _consumer(self) -> Consumer:
         broker = self._settings.rabbitmq
@@ -267,12 +271,13 @@ class Worker:
         _log.error("drain_incomplete")
         os._exit(0)  # the rows still held are taken back: after half a minute, or when their lease ends
 
-    def _drain(self) -> None:
+    def _drain(self) -> bool:
+        """Wait for the mails in hand and close everything; tell whether no mail was cut off."""
         ended = self._senders.join(self._settings.delivery.drain_timeout + LEAVE)
         complete = ended and not self._pool.aborted  # senders whose connections were cut end, too
         self._pulse.end()
         self._close()
-        _log.info("worker_stopped", complete=complete)
+        return complete
 
     def _close(self) -> None:
         """Give back what was taken at construction and since."""

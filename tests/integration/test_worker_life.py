@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import signal
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,17 +31,29 @@ class Part:
 
 
 @pytest.fixture
-def worker() -> Iterator[Worker]:
+def said() -> io.StringIO:
+    """What the worker logged."""
+    return io.StringIO()
+
+
+@pytest.fixture
+def worker(said: io.StringIO) -> Iterator[Worker]:
     settings = load(None, {"NOTIFIER_HEALTH__PORT": "0"}, default_paths=())
     worker = Worker(
         settings,
         environ={},
         tracer=Tracer(),
         crashpoint=Crashpoint(),
-        redactor=log.configure("error", "json", stream=io.StringIO()),
+        redactor=log.configure("info", "json", stream=said),
     )
     yield worker
     worker._close()
+
+
+def spare_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what a worker does to its whole process, and a test must not do to the other tests."""
+    monkeypatch.setattr("notifier.worker.forget_what_no_mail_says", lambda _languages: None)
+    monkeypatch.setattr("notifier.memory.settle", lambda: None)
 
 
 @pytest.mark.parametrize("dead", THREADS)
@@ -65,11 +81,35 @@ def test_a_worker_that_cannot_start_says_why_and_gives_back_what_it_took(
 
     closed: list[str] = []
     monkeypatch.setattr("notifier.start_checks.check_database", lambda _engine, _settings: None)
-    # What a worker does to its whole process, and a test must not do to the other tests.
-    monkeypatch.setattr("notifier.worker.forget_what_no_mail_says", lambda _languages: None)
-    monkeypatch.setattr("notifier.memory.settle", lambda: None)
+    spare_the_process(monkeypatch)
     monkeypatch.setattr(HealthServer, "start", taken)
     monkeypatch.setattr(worker._intake, "close", lambda: closed.append("intake"))
     with pytest.raises(OSError, match="already in use"):
         worker.run()
     assert closed == ["intake"]
+
+
+def test_the_last_line_of_a_worker_says_how_its_drain_ended(
+    worker: Worker, said: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when there was so little to drain that it was over before the signal's own line was written."""
+    drained = threading.Event()
+
+    class Terminated:
+        def run(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert worker._stopping.wait(30)
+
+    spare_the_process(monkeypatch)
+    monkeypatch.setattr("notifier.start_checks.check_database", lambda _engine, _settings: None)
+    monkeypatch.setattr(worker, "_cut_off", lambda: None)
+    monkeypatch.setattr(worker, "_consumer", Terminated)
+    for part in worker._parts.values():
+        monkeypatch.setattr(part, "start", lambda: None)
+    monkeypatch.setattr(worker._tracer, "close", drained.set)  # the last thing that is given back
+    monkeypatch.setattr(worker._vitals, "drain", lambda: drained.wait(30))
+    worker.run()
+
+    lines = [json.loads(line) for line in said.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["worker_started", "drain_started", "worker_stopped"]
+    assert lines[-1]["complete"] is True
