@@ -77,8 +77,8 @@ docs: $(VENV)/.ready ## Write the generated documents again (schemas, configurat
 	$(BIN)/python -m notifier.store.dictionary docs/sql.md
 
 .PHONY: test-unit
-test-unit: $(VENV)/.ready ## Unit tests and contract tests on fakes: no network, under a minute
-	$(BIN)/python -m pytest tests/unit tests/contract -m "not services" -q -p no:schemathesis --hypothesis-profile=quick $(ARGS)
+test-unit: $(VENV)/.ready ## Unit tests and contract tests on fakes: no network, seconds
+	$(BIN)/python -m pytest tests/unit tests/contract -m "not services" -n 2 -q -p no:schemathesis --hypothesis-profile=quick $(ARGS)
 
 .PHONY: test
 test: $(VENV)/.ready ## The whole suite, on real services that it starts itself
