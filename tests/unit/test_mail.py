@@ -318,6 +318,19 @@ def test_an_encoder_that_lets_a_line_end_through_stops_the_mail(
         assemble(facts(subject=f"Störung {ord(smuggled[1])}"), encode_body(body()), None)
 
 
+def test_what_is_remembered_of_bodies_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines of templates come again and again; those of jobs are new each time, and may be long."""
+    monkeypatch.setattr(bodies, "_encoded_lines", bodies._EncodedLines())
+    short = [f"line {number}" for number in range(3000)]
+    long = "x" * 5000
+    text = "\n".join([*short, long])
+    raw = assemble(facts(), encode_body(body(text=text)), None)
+    plain, _ = message_from_bytes(raw, policy=policy.default).iter_parts()
+    assert str(plain.get_content()).splitlines() == [*short, long]
+    assert 0 < len(bodies._encoded_lines) <= bodies._REMEMBERED_LINES
+    assert long not in bodies._encoded_lines
+
+
 @pytest.mark.parametrize("line", ["a\nb", "a\rb", "a\r\nb", "\n" * 2000])
 def test_a_line_end_that_slips_in_stops_the_mail(line: str) -> None:
     """What is encoded as one line is one line, whatever made it."""
