@@ -82,7 +82,7 @@ test-unit: $(VENV)/.ready ## Unit tests and contract tests on fakes: no network,
 
 .PHONY: test
 test: $(VENV)/.ready ## The whole suite, on real services that it starts itself
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -q --ignore tests/watch --ignore tests/deploy $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadgroup -q --ignore tests/watch --ignore tests/deploy $(ARGS)
 
 .PHONY: check-watch
 check-watch: $(VENV)/.ready ## Metrics, alerts, dashboard and runbook, with promtool, which it fetches once

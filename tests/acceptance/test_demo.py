@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from tests import services
+from tests.orphans import lives
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Demo:
         """Processes that live on, and files in the temporary folder."""
         assert len(self._seen) > 5, "the servers and their guardians were seen"
         return (
-            [command for one, command in self._seen.items() if _lives(one)],
+            [command for one, command in self._seen.items() if lives(one)],
             [str(path) for path in self.temporary.iterdir()],
         )
 
@@ -96,13 +97,6 @@ class Demo:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-
-
-def _lives(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 @pytest.fixture
