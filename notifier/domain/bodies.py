@@ -147,8 +147,8 @@ def _sentence(text: str) -> bytes:
 def _lines(text: str) -> bytes:
     """Encode lines, without a break behind the last: at most 76 octets before each soft break, no dot where one begins.
 
-    RFC 2045 section 6.7. A dot that begins a line would have to be doubled for every recipient, and some mail systems
-    lose it (RFC 2049 section 3). Raises HeaderInjection for a bare CR or LF.
+    RFC 2045 section 6.7; no line ends with a blank. A dot that begins a line would have to be doubled for every
+    recipient, and some mail systems lose it (RFC 2049 section 3). Raises HeaderInjection for a bare CR or LF.
     """
     return b"\r\n".join(map(_encoded_lines.__getitem__, text.splitlines()))
 
